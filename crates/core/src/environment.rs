@@ -1,0 +1,54 @@
+//! Where tasks come from.
+
+use crate::{Message, Score, Task, Transcript};
+
+/// The part of an environment's tasks that is asked for. Both parts are disjoint by construction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Split {
+    /// Tasks to learn from.
+    Train,
+    /// Held-out tasks to measure on.
+    Eval,
+}
+
+impl Split {
+    /// The split's name in task ids and seeds.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Eval => "eval",
+        }
+    }
+}
+
+/// A source of tasks and, for those with several turns, the world that answers the model.
+pub trait Environment: Send + Sync {
+    /// The number of distinct tasks in a split; `None` where they are made without end.
+    fn len(&self, split: Split) -> Option<u64>;
+
+    /// The task at `index`: a pure function of the environment's settings, the split and the index.
+    ///
+    /// # Errors
+    /// If the task cannot be made or read; the message names thing, expected and got.
+    fn task(&self, split: Split, index: u64) -> Result<Task, String>;
+
+    /// The environment's own judgement of whether the task was solved.
+    fn score(&self, task: &Task, transcript: &Transcript) -> Score;
+
+    /// A transcript that solves the task, for tests of every environment: it must score 1.
+    fn oracle(&self, task: &Task) -> Transcript;
+
+    /// Answers the model's last turn; `None` ends the conversation. Single-turn environments keep
+    /// this default.
+    fn step(&self, _task: &Task, _transcript: &Transcript) -> Option<Observation> {
+        None
+    }
+}
+
+/// What an environment says after a turn of the model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Observation {
+    /// The next messages.
+    pub messages: Vec<Message>,
+}

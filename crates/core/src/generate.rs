@@ -1,0 +1,143 @@
+//! How tokens are asked for.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Message, Seed};
+
+/// A request to continue a sequence of tokens.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    /// Chosen by the caller; comes back with the [`Completion`]. Unique among requests in flight.
+    pub id: u64,
+    /// All tokens so far. Requests with an equal beginning share its KV cache.
+    pub prompt: Vec<u32>,
+    /// How to sample.
+    pub sampling: Sampling,
+    /// The randomness of this request alone: the same seed and prompt give the same tokens, whatever
+    /// else is in flight.
+    pub seed: Seed,
+}
+
+/// How to sample one completion.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sampling {
+    /// Logits are divided by this; 0 takes the most likely token.
+    pub temperature: f32,
+    /// At most this many tokens, the stop token included.
+    pub max_tokens: usize,
+    /// Generation ends once the text contains one of these; the text is cut before it.
+    pub stop: Vec<String>,
+    /// Generation ends after one of these tokens, besides the model's own end tokens.
+    pub stop_tokens: Vec<u32>,
+    /// Go on past the model's own end tokens (for measurements of speed).
+    pub ignore_eos: bool,
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Self { temperature: 1.0, max_tokens: 256, stop: Vec::new(), stop_tokens: Vec::new(), ignore_eos: false }
+    }
+}
+
+/// What came of a [`Request`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Completion {
+    /// The request's id.
+    pub id: u64,
+    /// The sampled tokens, the stop token included: it is an action the policy took.
+    pub tokens: Vec<u32>,
+    /// The log-probability of each token under the distribution it was sampled from (nats). At
+    /// temperature 0, under the model's own distribution.
+    pub logprobs: Vec<f32>,
+    /// The tokens as text, without special tokens and cut before a stop string.
+    pub text: String,
+    /// Why it ended.
+    pub finish: Finish,
+    /// The version of the policy that wrote it.
+    pub version: u64,
+}
+
+/// Why generation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Finish {
+    /// The model's end token or one of the request's stop tokens.
+    Stop,
+    /// A stop string appeared.
+    StopString,
+    /// `max_tokens` or the context's end.
+    Length,
+    /// The request was cancelled.
+    Cancelled,
+}
+
+impl Finish {
+    /// Whether the model ended by itself.
+    #[must_use]
+    pub const fn is_natural(self) -> bool {
+        matches!(self, Self::Stop | Self::StopString)
+    }
+}
+
+/// Why a request cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum GenerateError {
+    /// The prompt leaves no room for an answer.
+    #[error(
+        "prompt of request {id} has {tokens} tokens; the context holds {context}, of which at least one must be left"
+    )]
+    TooLong {
+        /// The request.
+        id: u64,
+        /// The prompt's length.
+        tokens: usize,
+        /// The longest sequence the model or the memory allows.
+        context: usize,
+    },
+    /// The request makes no sense.
+    #[error("request {id}: {what}")]
+    Invalid {
+        /// The request.
+        id: u64,
+        /// What is wrong: thing, expected, got.
+        what: String,
+    },
+    /// The engine broke.
+    #[error("engine: {0}")]
+    Engine(String),
+}
+
+/// Makes tokens, many requests at once, none waiting for another (continuous batching).
+pub trait Generate {
+    /// Takes a request.
+    ///
+    /// # Errors
+    /// If it can never be served; the engine goes on with the others.
+    fn submit(&mut self, request: Request) -> Result<(), GenerateError>;
+
+    /// Advances every request in flight by some work and returns those that ended. An empty answer
+    /// with nothing in flight means there is nothing to do.
+    ///
+    /// # Errors
+    /// If the engine itself broke.
+    fn poll(&mut self) -> Result<Vec<Completion>, GenerateError>;
+
+    /// The requests taken and not yet returned.
+    fn in_flight(&self) -> usize;
+
+    /// Drops a request; it comes back from the next [`poll`](Generate::poll) as [`Finish::Cancelled`].
+    fn cancel(&mut self, id: u64);
+}
+
+/// Turns conversations into tokens and tokens into text.
+pub trait Tokenize {
+    /// The tokens of a conversation in the checkpoint's chat template, ready for the model's answer.
+    ///
+    /// # Errors
+    /// If the template rejects the conversation; the message says why.
+    fn render(&self, messages: &[Message]) -> Result<Vec<u32>, String>;
+
+    /// The text of `tokens`, special tokens left out, invalid UTF-8 replaced.
+    fn decode(&self, tokens: &[u32]) -> String;
+}

@@ -1,0 +1,32 @@
+//! RELIGN's vocabulary.
+//!
+//! Plain types and the traits the other crates meet through. No tensors, no async, no network: a
+//! crate that depends on this one alone can be read, tested and compiled without a tensor backend.
+//!
+//! The one idea behind it is the reasoning [`Tree`]: a prompt is its root, everything a model or an
+//! environment says is a [`Node`], and training, search, evaluation and logs all read the same tree.
+
+mod environment;
+mod event;
+mod generate;
+mod recipe;
+mod registry;
+mod score;
+mod seed;
+mod strategy;
+mod task;
+mod tree;
+
+pub use environment::{Environment, Observation, Split};
+pub use event::{Estimate, Event, RolloutMetrics, Sink, StepMetrics, StepTimings, UpdateMetrics};
+pub use generate::{Completion, Finish, Generate, GenerateError, Request, Sampling, Tokenize};
+pub use recipe::{
+    CheckpointSection, Dtype, EvalSection, ModelSection, OptimizerSection, Recipe, RewardSection, RunSection, Schedule,
+    Section,
+};
+pub use registry::{ConfigError, Entry, find, parse, schema_of};
+pub use score::{Reward, Score, Transcript, Verdict};
+pub use seed::Seed;
+pub use strategy::{RolloutError, Rollouts, Strategy};
+pub use task::{Message, Role, Task};
+pub use tree::{Author, Node, NodeId, Tree};

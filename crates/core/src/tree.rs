@@ -1,0 +1,138 @@
+//! The reasoning tree: one type for rollouts, training, search, evaluation and logs.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Finish, Message, Score, Task, Transcript};
+
+/// A prompt and everything said after it.
+///
+/// `k` samples are a tree of depth one; a chain of thought cut into steps is a path; a dialogue with
+/// tools alternates policy nodes and environment nodes. Nodes are stored in the order they were
+/// made, so a parent always precedes its children; node 0 is the prompt.
+/// A file of trees is JSON Lines, one tree a line.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Tree {
+    /// What was asked.
+    pub task: Task,
+    /// The training step the tree was made for; 0 outside training.
+    #[serde(default)]
+    pub step: u64,
+    /// The nodes, parents first.
+    pub nodes: Vec<Node>,
+}
+
+/// The place of a node within its tree.
+pub type NodeId = usize;
+
+/// A span of tokens by one author.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Node {
+    /// The node this one continues; `None` for the prompt alone.
+    pub parent: Option<NodeId>,
+    /// Who wrote it.
+    pub author: Author,
+    /// The tokens exactly as they were sampled or rendered; never re-tokenised from the text.
+    pub tokens: Vec<u32>,
+    /// For policy nodes, the log-probability of each token under the distribution it was sampled
+    /// from (nats, temperature applied); empty otherwise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub logprobs: Vec<f32>,
+    /// The tokens as text, for readers and rewards.
+    pub text: String,
+    /// The version of the policy that wrote it; 0 is the base model.
+    #[serde(default)]
+    pub version: u64,
+    /// Why generation ended, for a policy node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finish: Option<Finish>,
+    /// The judgement of the path that ends here, once known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score: Option<Score>,
+}
+
+/// Who wrote a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Author {
+    /// The rendered task.
+    Prompt,
+    /// The model under training or test.
+    Policy,
+    /// An environment's observation.
+    Environment,
+}
+
+impl Tree {
+    /// A tree that holds only its prompt.
+    #[must_use]
+    pub fn new(task: Task, prompt: Vec<u32>) -> Self {
+        let text = task.messages.last().map(|m| m.content.clone()).unwrap_or_default();
+        let root = Node {
+            parent: None,
+            author: Author::Prompt,
+            tokens: prompt,
+            logprobs: Vec::new(),
+            text,
+            version: 0,
+            finish: None,
+            score: None,
+        };
+        Self { task, step: 0, nodes: vec![root] }
+    }
+
+    /// Appends `node` and returns its place. Its parent must exist already.
+    ///
+    /// # Panics
+    /// If the parent is missing or not an earlier node.
+    pub fn push(&mut self, node: Node) -> NodeId {
+        let parent = node.parent.expect("only the root has no parent");
+        assert!(parent < self.nodes.len(), "parent {parent} of node {} does not exist", self.nodes.len());
+        self.nodes.push(node);
+        self.nodes.len() - 1
+    }
+
+    /// The nodes without children, in order.
+    pub fn leaves(&self) -> impl Iterator<Item = NodeId> + '_ {
+        let mut inner = vec![false; self.nodes.len()];
+        for node in &self.nodes {
+            if let Some(parent) = node.parent {
+                inner[parent] = true;
+            }
+        }
+        (0..self.nodes.len()).filter(move |&id| !inner[id])
+    }
+
+    /// The path from the root to `node`, both included.
+    #[must_use]
+    pub fn path(&self, node: NodeId) -> Vec<NodeId> {
+        let mut path = vec![node];
+        while let Some(parent) = self.nodes[path[path.len() - 1]].parent {
+            path.push(parent);
+        }
+        path.reverse();
+        path
+    }
+
+    /// All tokens from the root to the end of `node`.
+    #[must_use]
+    pub fn tokens(&self, node: NodeId) -> Vec<u32> {
+        self.path(node).into_iter().flat_map(|id| self.nodes[id].tokens.iter().copied()).collect()
+    }
+
+    /// What was said on the path to `node` after the prompt, for a reward to read.
+    #[must_use]
+    pub fn transcript(&self, node: NodeId) -> Transcript {
+        let mut messages: Vec<Message> = Vec::new();
+        let mut previous = Author::Prompt;
+        for id in self.path(node).into_iter().skip(1) {
+            let Node { author, text, .. } = &self.nodes[id];
+            match (author, messages.last_mut()) {
+                (Author::Policy, Some(message)) if previous == Author::Policy => message.content.push_str(text),
+                (Author::Policy, _) => messages.push(Message::assistant(text.as_str())),
+                (Author::Environment | Author::Prompt, _) => messages.push(Message::user(text.as_str())),
+            }
+            previous = *author;
+        }
+        Transcript { messages, finished: self.nodes[node].finish.is_some_and(Finish::is_natural) }
+    }
+}
