@@ -1,0 +1,226 @@
+//! Opens a model: a GGUF file or a Hugging Face folder, with one face for both.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use memmap2::Mmap;
+use serde_json::Value;
+use tch::{Device, Kind, Tensor};
+
+use crate::gguf::{Gguf, names};
+use crate::safetensors::Weights;
+use crate::{CheckpointError, Config, Tokenizer};
+
+/// A model at rest: its configuration, its weights by Hugging Face name, its tokenizer.
+///
+/// Opening checks structure and extents and reads no weights; files are memory-mapped, so a file
+/// must not be cut short while its checkpoint is open.
+pub struct Checkpoint {
+    path: PathBuf,
+    config: Config,
+    json: Value,
+    generation: Option<Value>,
+    weights: Source,
+}
+
+enum Source {
+    Gguf { gguf: Gguf, tensors: BTreeMap<String, (usize, Option<usize>)> },
+    Folder(Weights),
+}
+
+impl Checkpoint {
+    /// Opens a GGUF file, or a folder with `config.json` and safetensors weights.
+    ///
+    /// # Errors
+    /// If there is nothing at `path`, or it is no checkpoint, damaged, incomplete or of an unknown
+    /// family.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, CheckpointError> {
+        let path = path.as_ref();
+        let metadata = std::fs::metadata(path).map_err(CheckpointError::io(path))?;
+        let (json, generation, weights) = if metadata.is_dir() {
+            let file = path.join("config.json");
+            if !file.is_file() {
+                return Err(CheckpointError::MissingFile {
+                    path: path.to_owned(),
+                    thing: "config.json".to_owned(),
+                    hint: "a model is a GGUF file or a Hugging Face folder".to_owned(),
+                });
+            }
+            let generation = path.join("generation_config.json");
+            let generation = generation.is_file().then(|| read_json(&generation)).transpose()?;
+            (read_json(&file)?, generation, Source::Folder(Weights::open(path)?))
+        } else {
+            let gguf = Gguf::open(path)?;
+            let names::Translation { config, tensors } = names::translate(&gguf)?;
+            (config, None, Source::Gguf { gguf, tensors })
+        };
+        let config = Config::from_hf(&json).map_err(|e| CheckpointError::unsupported(path, format!("config: {e}")))?;
+        Ok(Self { path: path.to_owned(), config, json, generation, weights })
+    }
+
+    /// The file or folder.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The model's configuration.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The configuration as `config.json`: the folder's own, or the GGUF metadata translated.
+    #[must_use]
+    pub fn config_json(&self) -> &Value {
+        &self.json
+    }
+
+    /// The folder's `generation_config.json`, where there is one.
+    #[must_use]
+    pub fn generation_json(&self) -> Option<&Value> {
+        self.generation.as_ref()
+    }
+
+    /// The tensors' Hugging Face names, sorted.
+    #[must_use]
+    pub fn names(&self) -> Vec<&str> {
+        match &self.weights {
+            Source::Gguf { tensors, .. } => tensors.keys().map(String::as_str).collect(),
+            Source::Folder(weights) => weights.names().collect(),
+        }
+    }
+
+    /// Whether there is a tensor of that Hugging Face name.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        match &self.weights {
+            Source::Gguf { tensors, .. } => tensors.contains_key(name),
+            Source::Folder(weights) => weights.get(name).is_some(),
+        }
+    }
+
+    /// Reads a tensor by its Hugging Face name: f32 on the CPU, decoded on all cores.
+    ///
+    /// # Errors
+    /// If there is no such tensor.
+    pub fn tensor(&self, name: &str) -> Result<Tensor, CheckpointError> {
+        match &self.weights {
+            Source::Gguf { gguf, tensors } => {
+                let &(index, heads) = tensors.get(name).ok_or_else(|| self.missing(name))?;
+                let stored = &gguf.tensors()[index];
+                let (block, size) = (stored.kind.block(), stored.kind.block_bytes());
+                let decode = |bytes: &[u8], out: &mut [f32]| stored.kind.dequantize(bytes, out);
+                let tensor = decoded(gguf.data(stored), &stored.shape, block, size, decode);
+                Ok(heads.map_or_else(|| tensor.shallow_clone(), |heads| split_halves(&tensor, heads)))
+            }
+            Source::Folder(weights) => {
+                let stored = weights.get(name).ok_or_else(|| self.missing(name))?;
+                let (bytes, size, decode) = weights.read(stored);
+                Ok(decoded(bytes, &stored.shape, 1, size, decode))
+            }
+        }
+    }
+
+    /// Reads a tensor that must have the given shape.
+    ///
+    /// # Errors
+    /// If there is no such tensor, or its shape is another one.
+    pub fn tensor_of(&self, name: &str, shape: &[i64]) -> Result<Tensor, CheckpointError> {
+        let got: Vec<i64> = match &self.weights {
+            Source::Gguf { gguf, tensors } => tensors.get(name).map(|&(index, _)| &gguf.tensors()[index].shape),
+            Source::Folder(weights) => weights.get(name).map(|stored| &stored.shape),
+        }
+        .ok_or_else(|| self.missing(name))?
+        .iter()
+        .map(|&n| n as i64)
+        .collect();
+        if got != shape {
+            let (path, name) = (self.path.clone(), name.to_owned());
+            return Err(CheckpointError::Shape { path, name, expected: shape.to_vec(), got });
+        }
+        self.tensor(name)
+    }
+
+    /// The checkpoint's tokenizer and chat template.
+    ///
+    /// # Errors
+    /// If the checkpoint has none, or one that cannot be read.
+    pub fn tokenizer(&self) -> Result<Tokenizer, CheckpointError> {
+        match &self.weights {
+            Source::Gguf { gguf, .. } => Tokenizer::from_gguf(gguf),
+            Source::Folder(_) => Tokenizer::from_folder(&self.path, &self.json, self.generation.as_ref()),
+        }
+    }
+
+    fn missing(&self, name: &str) -> CheckpointError {
+        let names = self.names();
+        let ending: String = name.split('.').skip(3).collect::<Vec<_>>().join(".");
+        let near: Vec<_> =
+            names.iter().filter(|n| !ending.is_empty() && n.ends_with(&ending)).take(3).copied().collect();
+        let near = if near.is_empty() { String::new() } else { format!(", among them {}", near.join(", ")) };
+        CheckpointError::MissingTensor { path: self.path.clone(), name: name.to_owned(), count: names.len(), near }
+    }
+}
+
+/// Maps a file into memory.
+pub(crate) fn map(path: &Path) -> Result<Mmap, CheckpointError> {
+    let file = std::fs::File::open(path).map_err(CheckpointError::io(path))?;
+    // SAFETY: the mapping is private and read-only. That nobody truncates the file while it is
+    // mapped is what Checkpoint's documentation demands; RELIGN itself replaces checkpoint files by
+    // renaming and never writes into one in place.
+    #[allow(unsafe_code)]
+    let map = unsafe { Mmap::map(&file) };
+    map.map_err(CheckpointError::io(path))
+}
+
+/// Reads a JSON file.
+pub(crate) fn read_json(path: &Path) -> Result<Value, CheckpointError> {
+    let text = std::fs::read(path).map_err(CheckpointError::io(path))?;
+    serde_json::from_slice(&text).map_err(|e| CheckpointError::malformed(path, "the file", "valid JSON", e.to_string()))
+}
+
+/// Decodes `bytes`, blocks of `block` elements in `size` bytes, into a new tensor, in parallel.
+fn decoded(
+    bytes: &[u8],
+    shape: &[usize],
+    block: usize,
+    size: usize,
+    decode: impl Fn(&[u8], &mut [f32]) + Sync,
+) -> Tensor {
+    /// Below this many elements a thread costs more than it saves.
+    const WORTH_A_THREAD: usize = 1 << 16;
+    let shape: Vec<i64> = shape.iter().map(|&n| n as i64).collect();
+    let tensor = Tensor::empty(&shape, (Kind::Float, Device::Cpu));
+    let len = tensor.numel();
+    if len == 0 {
+        return tensor;
+    }
+    // SAFETY: the tensor was made one line above, is contiguous f32 on the CPU with `len` elements,
+    // and nobody else holds it while `out` lives. Every element is written below before it is read.
+    #[allow(unsafe_code)]
+    let out = unsafe { std::slice::from_raw_parts_mut(tensor.data_ptr().cast::<f32>(), len) };
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = cores.min(len.div_ceil(WORTH_A_THREAD)).max(1);
+    let blocks = (len / block).div_ceil(threads);
+    std::thread::scope(|scope| {
+        let mut parts = bytes.chunks(blocks * size).zip(out.chunks_mut(blocks * block));
+        let first = parts.next();
+        for (bytes, out) in parts {
+            let decode = &decode;
+            scope.spawn(move || decode(bytes, out));
+        }
+        if let Some((bytes, out)) = first {
+            decode(bytes, out);
+        }
+    });
+    tensor
+}
+
+/// Puts the rows of a query or key projection from interleaved rotary pairs (x0 y0 x1 y1 ...) into
+/// split halves (x0 x1 ... y0 y1 ...), head by head.
+fn split_halves(tensor: &Tensor, heads: usize) -> Tensor {
+    let shape = tensor.size();
+    let (heads, rows) = (heads as i64, shape[0]);
+    tensor.view([heads, rows / heads / 2, 2, -1]).transpose(1, 2).contiguous().view(shape.as_slice())
+}

@@ -1,0 +1,318 @@
+//! Text to tokens and back: `tokenizer.json`, or the vocabulary of a GGUF file.
+
+mod build;
+mod splits;
+mod stream;
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+use relign_core::{Message, Tokenize};
+use serde_json::Value;
+use tokenizers::{AddedVocabulary, Model, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer};
+
+use crate::checkpoint::read_json;
+use crate::{CheckpointError, Template};
+
+pub use stream::TextStream;
+
+/// A tokenizer with its chat template and end tokens.
+///
+/// Built from a GGUF file it gives llama.cpp's tokens, from `tokenizer.json` those of transformers.
+/// (They differ for Qwen2 where text is not in Unicode's composed form NFC: transformers composes it
+/// first, GGUF has no place for that rule and llama.cpp takes it as it comes.)
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    /// The added tokens with the special ones taken as plain text.
+    plain: AddedVocabulary,
+    pieces: Pieces,
+    eos: Vec<u32>,
+    bos: Option<u32>,
+    adds_bos: bool,
+    template: Option<Template>,
+    /// `tokenizer_config.json`, kept for saving.
+    config: Value,
+}
+
+/// The bytes of every token.
+struct Pieces {
+    bytes: Vec<u8>,
+    /// Token `i` is `bytes[ends[i - 1]..ends[i]]`.
+    ends: Vec<u32>,
+    special: Vec<bool>,
+    byte_level: bool,
+}
+
+impl Tokenizer {
+    /// Reads `tokenizer.json`, `tokenizer_config.json` and `chat_template.jinja` of a folder;
+    /// `config` and `generation` are its `config.json` and `generation_config.json`, which name end
+    /// tokens.
+    ///
+    /// # Errors
+    /// If `tokenizer.json` is missing, or a file cannot be understood.
+    pub fn from_folder(folder: &Path, config: &Value, generation: Option<&Value>) -> Result<Self, CheckpointError> {
+        let file = folder.join("tokenizer.json");
+        if !file.is_file() {
+            return Err(CheckpointError::MissingFile {
+                path: folder.to_owned(),
+                thing: "tokenizer.json".to_owned(),
+                hint: "RELIGN reads the tokenizers library's format; AutoTokenizer's save_pretrained writes it"
+                    .to_owned(),
+            });
+        }
+        let bytes = std::fs::read(&file).map_err(CheckpointError::io(&file))?;
+        let inner = tokenizers::Tokenizer::from_bytes(&bytes)
+            .map_err(|e| CheckpointError::malformed(&file, "the file", "a tokenizer", e.to_string()))?;
+        let settings = folder.join("tokenizer_config.json");
+        let mut settings = if settings.is_file() { read_json(&settings)? } else { Value::Object(Default::default()) };
+        let jinja = folder.join("chat_template.jinja");
+        if jinja.is_file() {
+            let source = std::fs::read_to_string(&jinja).map_err(CheckpointError::io(&jinja))?;
+            settings["chat_template"] = Value::String(source);
+        }
+        let mut eos = Vec::new();
+        for json in generation.into_iter().chain([config]) {
+            match json.get("eos_token_id") {
+                Some(Value::Array(ids)) => eos.extend(ids.iter().filter_map(Value::as_u64)),
+                Some(id) => eos.extend(id.as_u64()),
+                None => {}
+            }
+        }
+        let eos = eos.into_iter().filter_map(|id| u32::try_from(id).ok()).collect();
+        Self::assemble(folder, inner, settings, eos)
+    }
+
+    /// Puts the parts together; `eos` are end tokens that are known already.
+    fn assemble(
+        path: &Path,
+        inner: tokenizers::Tokenizer,
+        config: Value,
+        mut eos: Vec<u32>,
+    ) -> Result<Self, CheckpointError> {
+        let specials: BTreeMap<String, String> = ["bos_token", "eos_token", "unk_token", "pad_token"]
+            .into_iter()
+            .filter_map(|name| Some((name.to_owned(), token_text(config.get(name)?)?.to_owned())))
+            .collect();
+        let id = |name: &str| specials.get(name).and_then(|text| inner.token_to_id(text));
+        eos.extend(id("eos_token"));
+        let mut seen = std::collections::HashSet::new();
+        eos.retain(|&id| seen.insert(id));
+        let bos = id("bos_token");
+        let adds_bos = config.get("add_bos_token").and_then(Value::as_bool).unwrap_or(false);
+        let bad = |e: String| CheckpointError::malformed(path, "chat template", "a Jinja template", e);
+        let template =
+            template_source(&config).map(|source| Template::new(source, specials).map_err(bad)).transpose()?;
+        let mut plain = inner.get_added_vocabulary().clone();
+        plain.set_encode_special_tokens(true);
+        let pieces = Pieces::new(&inner);
+        let tokenizer = Self { inner, plain, pieces, eos, bos, adds_bos, template, config };
+        // A vocabulary that lacks its own unknown token fails on the first odd character: say so now.
+        let probe = tokenizer.pipeline(&tokenizer.plain, "Aa 1\u{fffd}\u{10ffff}");
+        probe.map_err(|e| CheckpointError::malformed(path, "tokenizer", "one that takes any text", e.to_string()))?;
+        Ok(tokenizer)
+    }
+
+    /// The tokens of plain text: no token is added, and text that looks like a special token stays text.
+    #[must_use]
+    pub fn encode(&self, text: &str) -> Vec<u32> {
+        self.run(&self.plain, text)
+    }
+
+    /// The tokens of text in which special tokens are written out, as a rendered template has them.
+    /// No token is added.
+    #[must_use]
+    pub fn encode_with_specials(&self, text: &str) -> Vec<u32> {
+        self.run(self.inner.get_added_vocabulary(), text)
+    }
+
+    fn run(&self, added: &AddedVocabulary, text: &str) -> Vec<u32> {
+        self.pipeline(added, text).expect("a tokenizer that took the probe at its opening takes any text")
+    }
+
+    /// Added tokens, normalisation, words, merges. The library's own entry point would also work out
+    /// offsets that nobody here reads.
+    fn pipeline(&self, added: &AddedVocabulary, text: &str) -> tokenizers::Result<Vec<u32>> {
+        let mut pieces: PreTokenizedString = added.extract_and_normalize(self.inner.get_normalizer(), text);
+        if let Some(words) = self.inner.get_pre_tokenizer() {
+            words.pre_tokenize(&mut pieces)?;
+        }
+        let model = self.inner.get_model();
+        pieces.tokenize(|piece| model.tokenize(piece.get()))?;
+        let mut ids = Vec::with_capacity(text.len() / 3 + 1);
+        for (_, _, tokens) in pieces.get_splits(OffsetReferential::Normalized, OffsetType::Byte) {
+            ids.extend(tokens.iter().flatten().map(|token| token.id));
+        }
+        Ok(ids)
+    }
+
+    /// The text of tokens, special tokens left out, invalid UTF-8 replaced.
+    #[must_use]
+    pub fn decode(&self, tokens: &[u32]) -> String {
+        if !self.pieces.byte_level {
+            return self.inner.decode(tokens, true).unwrap_or_default();
+        }
+        let bytes: Vec<u8> =
+            tokens.iter().filter(|&&t| !self.is_special(t)).flat_map(|&t| self.token_bytes(t)).copied().collect();
+        String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
+    }
+
+    /// Text from tokens that arrive one at a time.
+    #[must_use]
+    pub fn stream(&self) -> TextStream<'_> {
+        TextStream::new(self)
+    }
+
+    /// The bytes that a token stands for, special tokens as they are written; empty for an id outside
+    /// the vocabulary. A character may begin in one token and end in another.
+    #[must_use]
+    pub fn token_bytes(&self, token: u32) -> &[u8] {
+        let index = token as usize;
+        let Some(&end) = self.pieces.ends.get(index) else { return &[] };
+        let start = index.checked_sub(1).map_or(0, |before| self.pieces.ends[before]);
+        &self.pieces.bytes[start as usize..end as usize]
+    }
+
+    /// Whether a token is special: it steers the model and is no text.
+    #[must_use]
+    pub fn is_special(&self, token: u32) -> bool {
+        self.pieces.special.get(token as usize).copied().unwrap_or(false)
+    }
+
+    /// The id of a token by its text in the vocabulary, for example `<|im_end|>`.
+    #[must_use]
+    pub fn token_id(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
+    }
+
+    /// The tokens that end an answer, the principal one first: those of generation_config.json,
+    /// config.json and the tokenizer, or of the GGUF file.
+    #[must_use]
+    pub fn eos_ids(&self) -> &[u32] {
+        &self.eos
+    }
+
+    /// The beginning-of-sequence token.
+    #[must_use]
+    pub fn bos(&self) -> Option<u32> {
+        self.bos
+    }
+
+    /// Whether the model was trained on text that starts with [`bos`](Self::bos). Templates write it
+    /// themselves; raw text needs it put in front.
+    #[must_use]
+    pub fn adds_bos(&self) -> bool {
+        self.adds_bos
+    }
+
+    /// One more than the greatest token id. A model's embedding may have more rows.
+    #[must_use]
+    pub fn vocab_size(&self) -> usize {
+        self.pieces.ends.len()
+    }
+
+    /// The chat template, where the checkpoint has one.
+    #[must_use]
+    pub fn template(&self) -> Option<&Template> {
+        self.template.as_ref()
+    }
+
+    /// The text of a conversation, ready for the model's answer. A checkpoint without a template (a
+    /// base model) gets the messages' contents with an empty line after each, led by the
+    /// beginning-of-sequence token where the model wants one.
+    ///
+    /// # Errors
+    /// If the template rejects the conversation.
+    pub fn render_text(&self, messages: &[Message]) -> Result<String, String> {
+        if let Some(template) = &self.template {
+            return template.render(messages, true);
+        }
+        let bos = self.bos.filter(|_| self.adds_bos).and_then(|id| self.inner.id_to_token(id)).unwrap_or_default();
+        Ok(messages.iter().fold(bos, |text, message| text + &message.content + "\n\n"))
+    }
+
+    /// `tokenizer.json`.
+    pub(crate) fn to_json(&self) -> Result<String, String> {
+        self.inner.to_string(false).map_err(|e| e.to_string())
+    }
+
+    /// `tokenizer_config.json`, with the template.
+    pub(crate) fn config_json(&self) -> &Value {
+        &self.config
+    }
+}
+
+impl Tokenize for Tokenizer {
+    fn render(&self, messages: &[Message]) -> Result<Vec<u32>, String> {
+        self.render_text(messages).map(|text| self.encode_with_specials(&text))
+    }
+
+    fn decode(&self, tokens: &[u32]) -> String {
+        Self::decode(self, tokens)
+    }
+}
+
+impl Pieces {
+    fn new(inner: &tokenizers::Tokenizer) -> Self {
+        let byte_level = serde_json::to_string(&inner.get_decoder()).is_ok_and(|json| json.contains("\"ByteLevel\""));
+        let added = inner.get_added_vocabulary().get_added_tokens_decoder();
+        let vocab: HashMap<String, u32> = inner.get_vocab(true);
+        let size = vocab.values().max().map_or(0, |&id| id as usize + 1);
+        let mut tokens: Vec<&str> = vec![""; size];
+        for (token, &id) in &vocab {
+            tokens[id as usize] = token;
+        }
+        let alphabet = byte_alphabet();
+        let mut pieces =
+            Self { bytes: Vec::new(), ends: Vec::with_capacity(size), special: vec![false; size], byte_level };
+        for (id, token) in tokens.into_iter().enumerate() {
+            if let Some(added) = added.get(&(id as u32)) {
+                pieces.bytes.extend_from_slice(added.content.as_bytes());
+                pieces.special[id] = added.special;
+            } else if byte_level {
+                let start = pieces.bytes.len();
+                let known = token.chars().all(|c| alphabet.get(&c).map(|&byte| pieces.bytes.push(byte)).is_some());
+                if !known {
+                    pieces.bytes.truncate(start);
+                    pieces.bytes.extend_from_slice(token.as_bytes());
+                }
+            } else if let Some(byte) = fallback_byte(token) {
+                pieces.bytes.push(byte);
+            } else {
+                pieces.bytes.extend_from_slice(token.replace('\u{2581}', " ").as_bytes());
+            }
+            pieces.ends.push(pieces.bytes.len() as u32);
+        }
+        pieces
+    }
+}
+
+/// SentencePiece's spelling of a single byte: `<0x0A>`.
+fn fallback_byte(token: &str) -> Option<u8> {
+    let digits = token.strip_prefix("<0x")?.strip_suffix('>')?;
+    (digits.len() == 2).then(|| u8::from_str_radix(digits, 16).ok())?
+}
+
+/// GPT-2's printable stand-ins for bytes: printable Latin-1 stands for itself, the other 68 bytes are
+/// the characters from U+0100 on, in order.
+fn byte_alphabet() -> HashMap<char, u8> {
+    let printable = |b: u8| matches!(b, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
+    let rest = (0..=255).filter(|&b| !printable(b)).zip('\u{100}'..).map(|(b, c)| (c, b));
+    (0..=255).filter(|&b| printable(b)).map(|b| (char::from(b), b)).chain(rest).collect()
+}
+
+/// A token in tokenizer_config.json: a string, or an object with its content.
+fn token_text(value: &Value) -> Option<&str> {
+    value.as_str().or_else(|| value.get("content")?.as_str())
+}
+
+/// The template in tokenizer_config.json: a string, or a list in which one is called `default`.
+fn template_source(config: &Value) -> Option<&str> {
+    match config.get("chat_template")? {
+        Value::String(source) => Some(source),
+        Value::Array(named) => {
+            let default = named.iter().find(|entry| entry.get("name").and_then(Value::as_str) == Some("default"));
+            default?.get("template")?.as_str()
+        }
+        _ => None,
+    }
+}
