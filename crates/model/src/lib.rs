@@ -1,1 +1,39 @@
-//! See ARCHITECTURE.md.
+//! Models: families, tokenizers, chat templates, checkpoints, kernels and the [`Policy`].
+//!
+//! The only crate that knows the tensor backend (libtorch through `tch`); the others say
+//! [`Tensor`]. Weights have f32 masters and are computed with in f32 or bf16.
+
+pub mod attention;
+mod autograd;
+mod checkpoint;
+mod config;
+mod error;
+pub mod families;
+mod gguf;
+mod kernels;
+pub mod kv;
+mod load;
+pub mod logits;
+pub mod ops;
+mod parameters;
+mod policy;
+mod safetensors;
+mod template;
+mod tokenizer;
+
+pub use autograd::backward;
+pub use checkpoint::Checkpoint;
+pub use config::{Config, ConfigInvalid};
+pub use error::CheckpointError;
+pub use families::{FAMILIES, Family, FamilyEntry};
+pub use gguf::{GgmlType, Gguf, GgufTensor, GgufValue};
+pub use kernels::adamw::AdamWStep;
+pub use kernels::tree::Segment;
+pub use kernels::{Level, level as kernel_level};
+pub use load::LoadError;
+pub use parameters::{Builder, Linear, Parameter, Source};
+pub use policy::{Policy, family_of, has_bf16_products, resolve_dtype};
+pub use tch::{Device, Kind, Tensor, get_num_threads, no_grad_guard, set_num_threads};
+
+pub use template::Template;
+pub use tokenizer::{TextStream, Tokenizer};

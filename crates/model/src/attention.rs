@@ -1,0 +1,142 @@
+//! What attends to what: the seam between a family's layers and whoever keeps keys and values.
+
+use std::sync::{Arc, Mutex};
+
+use tch::{Kind, Tensor};
+
+use crate::autograd::Differentiable;
+use crate::kernels::element::{view, view_mut, with_element};
+use crate::kernels::tree::{self, Segment, Shape};
+use crate::ops::{contiguous, only, run};
+
+/// Attention for the tokens of one forward pass. A family's layers hold no cache: the engine
+/// implements this over paged blocks, the trainer over packed trees.
+pub trait Attention {
+    /// Queries `[n, heads, d]`, keys and values `[n, kv_heads, d]` of layer `layer`, rotated already;
+    /// scores are multiplied by `scale`. Returns `[n, heads * d]`.
+    fn attend(&mut self, layer: usize, q: &Tensor, k: &Tensor, v: &Tensor, scale: f64) -> Tensor;
+}
+
+/// Attention over packed reasoning trees: each segment sees its ancestors and, causally, itself.
+/// A shared prompt is there once, and so is its gradient.
+#[derive(Clone, Debug)]
+pub struct TreeAttention {
+    segments: Arc<Vec<Segment>>,
+}
+
+impl TreeAttention {
+    /// Attention for tokens packed as `segments`.
+    ///
+    /// # Panics
+    /// If a segment's parent does not precede it, or segments do not lie end to end.
+    #[must_use]
+    pub fn new(segments: Vec<Segment>) -> Self {
+        let mut end = 0;
+        for (i, segment) in segments.iter().enumerate() {
+            assert_eq!(segment.start, end, "segments lie end to end");
+            assert!(segment.parent.is_none_or(|p| p < i), "parents come first");
+            end += segment.len;
+        }
+        Self { segments: Arc::new(segments) }
+    }
+
+    /// One causal sequence of `len` tokens.
+    #[must_use]
+    pub fn causal(len: usize) -> Self {
+        Self::new(vec![Segment { start: 0, len, parent: None }])
+    }
+
+    /// The position of each packed token within its own path, from 0.
+    #[must_use]
+    pub fn positions(&self) -> Vec<i64> {
+        let mut ends: Vec<usize> = Vec::with_capacity(self.segments.len());
+        let mut positions = Vec::new();
+        for segment in self.segments.iter() {
+            let first = segment.parent.map_or(0, |p| ends[p]);
+            positions.extend((first..first + segment.len).map(|p| p as i64));
+            ends.push(first + segment.len);
+        }
+        positions
+    }
+}
+
+impl Attention for TreeAttention {
+    fn attend(&mut self, _layer: usize, q: &Tensor, k: &Tensor, v: &Tensor, scale: f64) -> Tensor {
+        let op = TreeOp { segments: Arc::clone(&self.segments), scale, lse: Mutex::new(Vec::new()) };
+        let out = only(run(op, &[q, k, v]));
+        let n = out.size()[0];
+        out.view([n, -1])
+    }
+}
+
+struct TreeOp {
+    segments: Arc<Vec<Segment>>,
+    scale: f64,
+    lse: Mutex<Vec<f32>>,
+}
+
+impl TreeOp {
+    fn shape(&self, q: &Tensor, k: &Tensor) -> Shape {
+        let (_, heads, dim) = q.size3().expect("queries [n, heads, d]");
+        let (_, kv_heads, _) = k.size3().expect("keys [n, kv_heads, d]");
+        Shape { heads: heads as usize, kv_heads: kv_heads as usize, dim: dim as usize, scale: self.scale as f32 }
+    }
+}
+
+impl Differentiable for TreeOp {
+    fn save_outputs(&self) -> bool {
+        true
+    }
+
+    fn forward(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+        let [q, k, v] = [0, 1, 2].map(|i| contiguous(&inputs[i]));
+        let shape = self.shape(&q, &k);
+        let out = q.empty_like();
+        let mut lse = vec![0.0; q.size()[0] as usize * shape.heads];
+        with_element!(q.kind(), T => tree::forward::<T>(&self.segments, shape, view(&q), view(&k), view(&v), view_mut(&out), &mut lse));
+        *self.lse.lock().expect("used by one thread at a time") = lse;
+        vec![out]
+    }
+
+    fn backward(&self, saved: &[Tensor], grads: &[Option<Tensor>]) -> Vec<Option<Tensor>> {
+        let Some(grad) = &grads[0] else { return vec![None, None, None] };
+        let [q, k, v, out] = [0, 1, 2, 3].map(|i| contiguous(&saved[i]));
+        let grad = contiguous(&grad.to_kind(q.kind()));
+        let (dq, dk, dv) = (q.empty_like(), k.empty_like(), v.empty_like());
+        let lse = self.lse.lock().expect("used by one thread at a time");
+        let shape = self.shape(&q, &k);
+        with_element!(q.kind(), T => tree::backward::<T>(
+            &self.segments, shape, view(&q), view(&k), view(&v), view(&out), &lse, view(&grad),
+            view_mut(&dq), view_mut(&dk), view_mut(&dv)
+        ));
+        vec![Some(dq), Some(dk), Some(dv)]
+    }
+}
+
+/// The same attention written out with dense products and a mask: slow, and the reference that
+/// [`TreeAttention`] is tested against.
+#[must_use]
+pub fn reference(segments: &[Segment], q: &Tensor, k: &Tensor, v: &Tensor, scale: f64) -> Tensor {
+    let n = q.size()[0];
+    let mut visible = vec![false; (n * n) as usize];
+    for segment in segments {
+        for i in segment.start..segment.start + segment.len {
+            let mut row = |range: std::ops::Range<usize>| visible[i * n as usize..][range].fill(true);
+            row(segment.start..i + 1);
+            let mut parent = segment.parent;
+            while let Some(p) = parent {
+                row(segments[p].start..segments[p].start + segments[p].len);
+                parent = segments[p].parent;
+            }
+        }
+    }
+    let visible = Tensor::from_slice(&visible).view([n, n]);
+    let group = q.size()[1] / k.size()[1];
+    let (q, k, v) = (
+        q.transpose(0, 1),
+        k.repeat_interleave_self_int(group, 1, None).transpose(0, 1),
+        v.repeat_interleave_self_int(group, 1, None).transpose(0, 1),
+    );
+    let scores = (q.matmul(&k.transpose(1, 2)) * scale).masked_fill(&visible.logical_not(), f64::NEG_INFINITY);
+    scores.softmax(-1, Kind::Float).to_kind(v.kind()).matmul(&v).transpose(0, 1).reshape([n, -1])
+}

@@ -1,0 +1,58 @@
+//! Model families: one file each, one line in [`FAMILIES`].
+
+mod llama;
+mod qwen2;
+
+use tch::Tensor;
+
+use crate::attention::Attention;
+use crate::ops::Rotary;
+use crate::parameters::Builder;
+use crate::{Config, LoadError};
+
+/// A decoder-only transformer, cut into pieces so that the trainer can recompute layers and the
+/// engine can run its own attention.
+pub trait Family: Send {
+    /// Rows of the embedding for token ids `[n]` (i64): `[n, hidden]`.
+    fn embed(&self, tokens: &Tensor) -> Tensor;
+
+    /// The rotary angles of some positions.
+    fn rotary(&self, positions: &[i64]) -> Rotary;
+
+    /// Layer `index` applied to the residual stream `[n, hidden]`.
+    fn layer(&self, index: usize, x: &Tensor, rotary: &Rotary, attention: &mut dyn Attention) -> Tensor;
+
+    /// The final norm: `[n, hidden]`, what the output matrix is applied to.
+    fn finish(&self, x: &Tensor) -> Tensor;
+
+    /// The output matrix, `[vocab, hidden]`.
+    fn head(&self) -> &Tensor;
+
+    /// Layers.
+    fn layers(&self) -> usize;
+
+    /// The whole trunk: hidden states `[n, hidden]` after the final norm.
+    fn forward(&self, tokens: &Tensor, positions: &[i64], attention: &mut dyn Attention) -> Tensor {
+        let rotary = self.rotary(positions);
+        let mut x = self.embed(tokens);
+        for index in 0..self.layers() {
+            x = self.layer(index, &x, &rotary, attention);
+        }
+        self.finish(&x)
+    }
+}
+
+/// One line of [`FAMILIES`].
+pub struct FamilyEntry {
+    /// `model_type` in config.json.
+    pub name: &'static str,
+    /// `architectures` in config.json.
+    pub architecture: &'static str,
+    /// What it covers.
+    pub summary: &'static str,
+    /// Builds the family over parameters.
+    pub build: fn(&Config, &mut Builder<'_>) -> Result<Box<dyn Family>, LoadError>,
+}
+
+/// All families.
+pub const FAMILIES: &[FamilyEntry] = &[llama::ENTRY, qwen2::ENTRY];

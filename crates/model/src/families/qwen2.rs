@@ -1,0 +1,15 @@
+//! Qwen2 and Qwen2.5 (2407.10671): the Llama block with a bias on queries, keys and values.
+
+use super::FamilyEntry;
+use super::llama::Llama;
+use crate::Config;
+
+pub(super) const ENTRY: FamilyEntry = FamilyEntry {
+    name: "qwen2",
+    architecture: "Qwen2ForCausalLM",
+    summary: "Qwen2 and Qwen2.5, R1-Distill-Qwen",
+    build: |config, builder| {
+        let config = Config { attention_bias: true, ..config.clone() };
+        Ok(Box::new(Llama::build(&config, builder)?))
+    },
+};

@@ -1,0 +1,82 @@
+//! Elementary functions that vectorise.
+
+/// `a * b + c`, fused where the hardware does it.
+#[inline(always)]
+pub(crate) fn fma<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
+    if FMA { a.mul_add(b, c) } else { a * b + c }
+}
+
+/// `e^x` within about 2 units in the last place; 0 below -87, finite up to 88.
+///
+/// Range reduction to `|r| <= ln 2 / 2` in two steps, then the degree-6 polynomial of Cephes' `expf`.
+#[inline(always)]
+pub(crate) fn exp<const FMA: bool>(x: f32) -> f32 {
+    let clamped = x.clamp(-87.3, 88.3);
+    // Adding and taking away 1.5 * 2^23 rounds to the nearest whole number.
+    let shifted = fma::<FMA>(clamped, std::f32::consts::LOG2_E, 12_582_912.0);
+    let n = shifted - 12_582_912.0;
+    let r = fma::<FMA>(n, -0.693_359_4, clamped);
+    let r = fma::<FMA>(n, 2.121_944_4e-4, r);
+    let p = fma::<FMA>(1.987_569_1e-4, r, 1.398_199_9e-3);
+    let p = fma::<FMA>(p, r, 8.333_452e-3);
+    let p = fma::<FMA>(p, r, 4.166_579_6e-2);
+    let p = fma::<FMA>(p, r, 1.666_666_5e-1);
+    let p = fma::<FMA>(p, r, 5.000_000_1e-1);
+    let p = fma::<FMA>(p, r * r, r) + 1.0;
+    let scale = f32::from_bits(shifted.to_bits().wrapping_sub(0x4b40_0000).wrapping_add(127) << 23);
+    let y = p * scale;
+    if x < -87.3 { 0.0 } else { y }
+}
+
+/// The logistic function.
+#[inline(always)]
+pub(crate) fn sigmoid<const FMA: bool>(x: f32) -> f32 {
+    1.0 / (1.0 + exp::<FMA>(-x))
+}
+
+/// Sums with 32 accumulators, so that the order does not depend on the vector width.
+#[inline(always)]
+pub(crate) fn sum(n: usize, value: impl Fn(usize) -> f32) -> f32 {
+    const LANES: usize = 32;
+    let mut lanes = [0.0_f32; LANES];
+    let whole = n / LANES * LANES;
+    let mut i = 0;
+    while i < whole {
+        for (lane, acc) in lanes.iter_mut().enumerate() {
+            *acc += value(i + lane);
+        }
+        i += LANES;
+    }
+    let mut tail = 0.0;
+    for j in whole..n {
+        tail += value(j);
+    }
+    let mut width = LANES / 2;
+    while width > 0 {
+        for lane in 0..width {
+            lanes[lane] += lanes[lane + width];
+        }
+        width /= 2;
+    }
+    lanes[0] + tail
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exp_is_close_to_libm() {
+        let mut worst = 0.0_f64;
+        for i in -870_000..=880_000 {
+            let x = i as f32 * 1e-4;
+            let exact = f64::from(x).exp();
+            for got in [exp::<false>(x), exp::<true>(x)] {
+                worst = worst.max((f64::from(got) - exact).abs() / exact);
+            }
+        }
+        assert!(worst < 2.5e-7, "relative error {worst}");
+        assert_eq!(exp::<true>(f32::NEG_INFINITY), 0.0);
+        assert_eq!(exp::<true>(0.0), 1.0);
+    }
+}

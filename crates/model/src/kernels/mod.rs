@@ -1,0 +1,88 @@
+//! Hand-written CPU kernels.
+//!
+//! Each is plain Rust over slices, compiled three times (AVX-512, AVX2 with FMA, and the baseline)
+//! and chosen at run time; arithmetic is f32 whatever the storage. Work is split over the threads of
+//! libtorch's own OpenMP pool in an order fixed by the thread count, so results repeat bit for bit
+//! on one machine.
+#![allow(unsafe_code, reason = "kernels: run-time CPU dispatch, raw tensor memory, disjoint writes from threads")]
+
+pub(crate) mod adamw;
+pub(crate) mod dense;
+pub(crate) mod element;
+pub(crate) mod math;
+pub(crate) mod norm;
+pub(crate) mod paged;
+pub(crate) mod parallel;
+pub(crate) mod rope;
+pub(crate) mod softmax;
+pub(crate) mod swiglu;
+pub(crate) mod tree;
+
+/// Defines a function that runs the best of three compilations of an `#[inline(always)]` body whose
+/// one const parameter says whether fused multiply-add is in hardware.
+macro_rules! dispatch {
+    ($(#[$meta:meta])* $vis:vis fn $name:ident $(<$T:ident: $bound:path>)? ($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? = $body:ident) => {
+        $(#[$meta])*
+        #[allow(clippy::too_many_arguments, reason = "a kernel's operands")]
+        $vis fn $name $(<$T: $bound>)? ($($arg: $ty),*) $(-> $ret)? {
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c")]
+                fn avx512 $(<$T: $bound>)? ($($arg: $ty),*) $(-> $ret)? {
+                    $body::<$($T,)? true>($($arg),*)
+                }
+                #[target_feature(enable = "avx2,fma,f16c")]
+                fn avx2 $(<$T: $bound>)? ($($arg: $ty),*) $(-> $ret)? {
+                    $body::<$($T,)? true>($($arg),*)
+                }
+                match $crate::kernels::level() {
+                    // SAFETY: `level` has seen these features on this CPU.
+                    $crate::kernels::Level::Avx512 => return unsafe { avx512($($arg),*) },
+                    // SAFETY: `level` has seen these features on this CPU.
+                    $crate::kernels::Level::Avx2 => return unsafe { avx2($($arg),*) },
+                    $crate::kernels::Level::Baseline => {}
+                }
+            }
+            $body::<$($T,)? false>($($arg),*)
+        }
+    };
+}
+pub(crate) use dispatch;
+
+/// The instruction sets kernels are compiled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// Whatever every x86-64 (or other) CPU has.
+    Baseline,
+    /// AVX2 and FMA.
+    Avx2,
+    /// AVX-512 F, BW, VL and DQ.
+    Avx512,
+}
+
+/// The best level of this CPU; `RELIGN_KERNELS=baseline|avx2` lowers it, for tests.
+pub fn level() -> Level {
+    static LEVEL: std::sync::OnceLock<Level> = std::sync::OnceLock::new();
+    *LEVEL.get_or_init(|| {
+        let wanted = std::env::var("RELIGN_KERNELS").unwrap_or_default();
+        #[cfg(target_arch = "x86_64")]
+        {
+            let avx2 = is_x86_feature_detected!("avx2")
+                && is_x86_feature_detected!("fma")
+                && is_x86_feature_detected!("f16c")
+                && wanted != "baseline";
+            let avx512 = is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512vl")
+                && is_x86_feature_detected!("avx512dq");
+            if avx2 && avx512 && wanted != "avx2" {
+                return Level::Avx512;
+            }
+            if avx2 {
+                return Level::Avx2;
+            }
+        }
+        let _ = wanted;
+        Level::Baseline
+    })
+}

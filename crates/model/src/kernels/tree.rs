@@ -1,0 +1,341 @@
+//! Exact attention over packed reasoning trees, forward and backward.
+//!
+//! Tokens of several trees lie one after another; each segment (a node) sees its ancestors in full
+//! and itself causally, and nothing else. Memory is linear in the tokens: probabilities are made
+//! block by block and again in the backward pass (FlashAttention-2, Dao, 2307.08691).
+
+use super::dense::{LANES, multiply_add};
+use super::dispatch;
+use super::element::Element;
+use super::math::{exp, sum};
+use super::parallel::{Shared, parallel, threads};
+
+/// Keys handled at once.
+const KEYS: usize = 64;
+
+/// A node of a packed tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// Its first token's place among the packed tokens.
+    pub start: usize,
+    /// Its number of tokens.
+    pub len: usize,
+    /// The segment it continues, an earlier one.
+    pub parent: Option<usize>,
+}
+
+/// Heads and their width.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Shape {
+    pub(crate) heads: usize,
+    pub(crate) kv_heads: usize,
+    pub(crate) dim: usize,
+    pub(crate) scale: f32,
+}
+
+impl Shape {
+    fn group(self) -> usize {
+        self.heads / self.kv_heads
+    }
+    fn padded(self) -> usize {
+        self.dim.next_multiple_of(LANES)
+    }
+}
+
+/// A block of queries of one segment under one key-value head.
+struct Unit {
+    segment: usize,
+    first: usize,
+    len: usize,
+    kv_head: usize,
+}
+
+fn units(segments: &[Segment], shape: Shape) -> Vec<Unit> {
+    let block = (96 / shape.group()).max(8);
+    let mut units = Vec::new();
+    for (segment, s) in segments.iter().enumerate() {
+        for first in (0..s.len).step_by(block) {
+            let len = block.min(s.len - first);
+            units.extend((0..shape.kv_heads).map(|kv_head| Unit { segment, first, len, kv_head }));
+        }
+    }
+    units
+}
+
+/// The key ranges a unit sees: ancestors in full, then its own segment up to its last query.
+fn key_ranges(segments: &[Segment], unit: &Unit) -> Vec<(usize, usize, bool)> {
+    let own = segments[unit.segment];
+    let mut ranges = vec![(own.start, unit.first + unit.len, true)];
+    let mut parent = own.parent;
+    while let Some(p) = parent {
+        ranges.push((segments[p].start, segments[p].len, false));
+        parent = segments[p].parent;
+    }
+    ranges.reverse();
+    ranges
+}
+
+/// `out` `[n, heads, dim]` and the log-sum-exp of each row of scores `[n, heads]` for queries
+/// `[n, heads, dim]` and keys and values `[n, kv_heads, dim]`.
+#[allow(clippy::too_many_arguments, reason = "a kernel's operands")]
+pub(crate) fn forward<T: Element>(
+    segments: &[Segment],
+    shape: Shape,
+    q: &[T],
+    k: &[T],
+    v: &[T],
+    out: &mut [T],
+    lse: &mut [f32],
+) {
+    let units = units(segments, shape);
+    let workers = threads().min(units.len()).max(1);
+    let (out, lse) = (Shared::new(out), Shared::new(lse));
+    parallel(workers, &|worker| {
+        for unit in units.iter().skip(worker).step_by(workers) {
+            forward_unit(segments, shape, unit, q, k, v, &out, &lse);
+        }
+    });
+}
+
+dispatch! { fn forward_unit<T: Element>(segments: &[Segment], shape: Shape, unit: &Unit, q: &[T], k: &[T], v: &[T], out: &Shared<T>, lse: &Shared<f32>) = forward_body }
+
+#[inline(always)]
+#[allow(clippy::too_many_arguments, reason = "a kernel's operands")]
+fn forward_body<T: Element, const FMA: bool>(
+    segments: &[Segment],
+    shape: Shape,
+    unit: &Unit,
+    q: &[T],
+    k: &[T],
+    v: &[T],
+    out: &Shared<T>,
+    lse: &Shared<f32>,
+) {
+    let (group, width) = (shape.group(), shape.padded());
+    let rows = unit.len * group;
+    let queries = gather(segments, shape, unit, q, shape.scale);
+    let mut acc = vec![0.0_f32; rows * width];
+    let mut max = vec![f32::NEG_INFINITY; rows];
+    let mut total = vec![0.0_f32; rows];
+    let mut scores = vec![0.0_f32; rows * KEYS];
+    let mut keys_t = vec![0.0_f32; width * KEYS];
+    let mut values = vec![0.0_f32; KEYS * width];
+    for (start, len, own) in key_ranges(segments, unit) {
+        for first in (0..len).step_by(KEYS) {
+            let n = KEYS.min(len - first);
+            load_transposed(shape, k, start + first, n, unit.kv_head, &mut keys_t);
+            load(shape, v, start + first, n, unit.kv_head, &mut values);
+            scores.fill(0.0);
+            multiply_add::<FMA>(rows, KEYS, width, &queries, width, &keys_t, KEYS, &mut scores, KEYS);
+            for row in 0..rows {
+                let scores = &mut scores[row * KEYS..][..KEYS];
+                mask(scores, n, own, first, unit.first + row / group);
+                let top = scores.iter().fold(max[row], |a, &b| if b > a { b } else { a });
+                let keep = exp::<FMA>(max[row] - top);
+                for score in scores.iter_mut() {
+                    *score = exp::<FMA>(*score - top);
+                }
+                total[row] = total[row] * keep + sum(KEYS, |i| scores[i]);
+                max[row] = top;
+                for value in &mut acc[row * width..][..width] {
+                    *value *= keep;
+                }
+            }
+            multiply_add::<FMA>(rows, width, KEYS, &scores, KEYS, &values, width, &mut acc, width);
+        }
+    }
+    let own = segments[unit.segment].start + unit.first;
+    for row in 0..rows {
+        let place = (own + row / group) * shape.heads + unit.kv_head * group + row % group;
+        // SAFETY: each unit writes its own rows of its own heads.
+        let (out, lse) =
+            unsafe { (out.slice(place * shape.dim..(place + 1) * shape.dim), lse.slice(place..place + 1)) };
+        let scale = 1.0 / total[row];
+        for (out, value) in out.iter_mut().zip(&acc[row * width..]) {
+            *out = T::store(value * scale);
+        }
+        lse[0] = max[row] + total[row].ln();
+    }
+}
+
+/// Gradients of queries, keys and values; `dk` and `dv` are summed over all that see them.
+#[allow(clippy::too_many_arguments, reason = "a kernel's operands")]
+pub(crate) fn backward<T: Element>(
+    segments: &[Segment],
+    shape: Shape,
+    q: &[T],
+    k: &[T],
+    v: &[T],
+    out: &[T],
+    lse: &[f32],
+    dout: &[T],
+    dq: &mut [T],
+    dk: &mut [T],
+    dv: &mut [T],
+) {
+    let units = units(segments, shape);
+    let workers = threads().min(units.len()).max(1);
+    let tokens = k.len() / (shape.kv_heads * shape.dim);
+    let size = tokens * shape.kv_heads * shape.padded();
+    // One private sum per worker, added in order afterwards: no locks, and the same bits each time.
+    let mut sums = vec![0.0_f32; workers * 2 * size];
+    {
+        let sums = Shared::new(&mut sums);
+        let dq = Shared::new(dq);
+        parallel(workers, &|worker| {
+            // SAFETY: each worker has its own part.
+            let (dk, dv) =
+                unsafe { sums.slice(worker * 2 * size..(worker + 1) * 2 * size) }.split_at_mut(size);
+            for unit in units.iter().skip(worker).step_by(workers) {
+                backward_unit(segments, shape, unit, q, k, v, out, lse, dout, &dq, dk, dv);
+            }
+        });
+    }
+    let (width, dim) = (shape.padded(), shape.dim);
+    for (target, half) in [(dk, 0), (dv, 1)] {
+        let target = Shared::new(target);
+        super::parallel::ranges(tokens * shape.kv_heads, 64, &|range| {
+            // SAFETY: each thread has its own rows.
+            let target = unsafe { target.slice(range.start * dim..range.end * dim) };
+            for (row, target) in range.zip(target.chunks_exact_mut(dim)) {
+                for (i, target) in target.iter_mut().enumerate() {
+                    let total: f32 =
+                        (0..workers).map(|w| sums[(2 * w + half) * size + row * width + i]).sum();
+                    *target = T::store(total);
+                }
+            }
+        });
+    }
+}
+
+dispatch! { fn backward_unit<T: Element>(segments: &[Segment], shape: Shape, unit: &Unit, q: &[T], k: &[T], v: &[T], out: &[T], lse: &[f32], dout: &[T], dq: &Shared<T>, dk: &mut [f32], dv: &mut [f32]) = backward_body }
+
+#[inline(always)]
+#[allow(clippy::too_many_arguments, reason = "a kernel's operands")]
+fn backward_body<T: Element, const FMA: bool>(
+    segments: &[Segment],
+    shape: Shape,
+    unit: &Unit,
+    q: &[T],
+    k: &[T],
+    v: &[T],
+    out: &[T],
+    lse: &[f32],
+    dout: &[T],
+    dq: &Shared<T>,
+    dk: &mut [f32],
+    dv: &mut [f32],
+) {
+    let (group, width) = (shape.group(), shape.padded());
+    let rows = unit.len * group;
+    let stride = shape.kv_heads * width;
+    let queries = gather(segments, shape, unit, q, shape.scale);
+    let grads = gather(segments, shape, unit, dout, 1.0);
+    let outputs = gather(segments, shape, unit, out, 1.0);
+    let own_start = segments[unit.segment].start + unit.first;
+    let place = |row: usize| (own_start + row / group) * shape.heads + unit.kv_head * group + row % group;
+    let delta: Vec<f32> =
+        (0..rows).map(|r| sum(width, |i| grads[r * width + i] * outputs[r * width + i])).collect();
+    let mut dqueries = vec![0.0_f32; rows * width];
+    let mut p = vec![0.0_f32; rows * KEYS];
+    let mut dp = vec![0.0_f32; rows * KEYS];
+    let mut turned = vec![0.0_f32; KEYS * rows];
+    let mut keys = vec![0.0_f32; KEYS * width];
+    let mut keys_t = vec![0.0_f32; width * KEYS];
+    let mut values_t = vec![0.0_f32; width * KEYS];
+    for (start, len, own) in key_ranges(segments, unit) {
+        for first in (0..len).step_by(KEYS) {
+            let n = KEYS.min(len - first);
+            load(shape, k, start + first, n, unit.kv_head, &mut keys);
+            load_transposed(shape, k, start + first, n, unit.kv_head, &mut keys_t);
+            load_transposed(shape, v, start + first, n, unit.kv_head, &mut values_t);
+            p.fill(0.0);
+            multiply_add::<FMA>(rows, KEYS, width, &queries, width, &keys_t, KEYS, &mut p, KEYS);
+            dp.fill(0.0);
+            multiply_add::<FMA>(rows, KEYS, width, &grads, width, &values_t, KEYS, &mut dp, KEYS);
+            for row in 0..rows {
+                let scores = &mut p[row * KEYS..][..KEYS];
+                mask(scores, n, own, first, unit.first + row / group);
+                let lse = lse[place(row)];
+                for (score, dp) in scores.iter_mut().zip(&mut dp[row * KEYS..]) {
+                    *score = exp::<FMA>(*score - lse);
+                    *dp = *score * (*dp - delta[row]);
+                }
+            }
+            let at = (start + first) * stride + unit.kv_head * width;
+            turn(&p, rows, &mut turned);
+            multiply_add::<FMA>(n, width, rows, &turned, rows, &grads, width, &mut dv[at..], stride);
+            turn(&dp, rows, &mut turned);
+            multiply_add::<FMA>(n, width, rows, &turned, rows, &queries, width, &mut dk[at..], stride);
+            multiply_add::<FMA>(rows, width, KEYS, &dp, KEYS, &keys, width, &mut dqueries, width);
+        }
+    }
+    for row in 0..rows {
+        let place = place(row);
+        // SAFETY: each unit writes its own rows of its own heads.
+        let dq = unsafe { dq.slice(place * shape.dim..(place + 1) * shape.dim) };
+        for (dq, value) in dq.iter_mut().zip(&dqueries[row * width..]) {
+            *dq = T::store(value * shape.scale);
+        }
+    }
+}
+
+/// Hides padding, and in a unit's own segment the keys after the query.
+#[inline(always)]
+fn mask(scores: &mut [f32], n: usize, own: bool, first: usize, query: usize) {
+    let visible = if own { n.min((query + 1).saturating_sub(first)) } else { n };
+    for score in &mut scores[visible..] {
+        *score = f32::NEG_INFINITY;
+    }
+}
+
+/// The unit's rows of `[n, heads, dim]`, multiplied by `scale`: `[len * group, padded]`, heads inner.
+#[inline(always)]
+fn gather<T: Element>(segments: &[Segment], shape: Shape, unit: &Unit, x: &[T], scale: f32) -> Vec<f32> {
+    let (group, width) = (shape.group(), shape.padded());
+    let start = segments[unit.segment].start + unit.first;
+    let mut rows = vec![0.0_f32; unit.len * group * width];
+    for (row, target) in rows.chunks_exact_mut(width).enumerate() {
+        let place = (start + row / group) * shape.heads + unit.kv_head * group + row % group;
+        for (target, value) in target.iter_mut().zip(&x[place * shape.dim..(place + 1) * shape.dim]) {
+            *target = value.load() * scale;
+        }
+    }
+    rows
+}
+
+/// `n` rows of one head of `[tokens, kv_heads, dim]` from token `first`: `[KEYS, padded]`, rest 0.
+#[inline(always)]
+fn load<T: Element>(shape: Shape, x: &[T], first: usize, n: usize, head: usize, to: &mut [f32]) {
+    to.fill(0.0);
+    for (row, to) in to.chunks_exact_mut(shape.padded()).take(n).enumerate() {
+        let from = &x[((first + row) * shape.kv_heads + head) * shape.dim..][..shape.dim];
+        for (to, value) in to.iter_mut().zip(from) {
+            *to = value.load();
+        }
+    }
+}
+
+/// As [`load`], transposed: `[padded, KEYS]`.
+#[inline(always)]
+fn load_transposed<T: Element>(shape: Shape, x: &[T], first: usize, n: usize, head: usize, to: &mut [f32]) {
+    if n < KEYS {
+        to.fill(0.0);
+    }
+    for row in 0..n {
+        let from = &x[((first + row) * shape.kv_heads + head) * shape.dim..][..shape.dim];
+        for (i, value) in from.iter().enumerate() {
+            to[i * KEYS + row] = value.load();
+        }
+    }
+}
+
+/// `[rows, KEYS]` to `[KEYS, rows]`.
+#[inline(always)]
+fn turn(x: &[f32], rows: usize, to: &mut [f32]) {
+    for row in 0..rows {
+        for key in 0..KEYS {
+            to[key * rows + row] = x[row * KEYS + key];
+        }
+    }
+}

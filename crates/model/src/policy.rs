@@ -1,0 +1,174 @@
+//! The policy: weights and their version.
+
+use relign_core::Dtype;
+use tch::{Kind, Tensor};
+
+use crate::families::{FAMILIES, Family, FamilyEntry};
+use crate::kernels::adamw;
+use crate::kernels::element::{view, view_mut};
+use crate::parameters::{Builder, Parameter, Source};
+use crate::{AdamWStep, Config, LoadError};
+
+/// A model's weights, shared by the engine that samples and the trainer that learns.
+#[derive(Debug)]
+pub struct Policy {
+    config: Config,
+    parameters: Vec<Parameter>,
+    kind: Kind,
+    version: u64,
+}
+
+/// The type `dtype` stands for on this CPU: `auto` is bf16 where the CPU multiplies it in hardware.
+#[must_use]
+pub fn resolve_dtype(dtype: Dtype) -> Kind {
+    match dtype {
+        Dtype::F32 => Kind::Float,
+        Dtype::Bf16 => Kind::BFloat16,
+        Dtype::Auto if has_bf16_products() => Kind::BFloat16,
+        Dtype::Auto => Kind::Float,
+    }
+}
+
+/// Whether the CPU multiplies bf16 in hardware. CPUs with AMX tiles for bf16 have the vector form too.
+#[must_use]
+pub fn has_bf16_products() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        is_x86_feature_detected!("avx512bf16")
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        false
+    }
+}
+
+/// The family of a configuration.
+///
+/// # Errors
+/// If no family here implements it; the message lists those that are there.
+pub fn family_of(config: &Config) -> Result<&'static FamilyEntry, LoadError> {
+    FAMILIES
+        .iter()
+        .find(|family| family.name == config.model_type)
+        .ok_or_else(|| LoadError::Family(config.model_type.clone()))
+}
+
+impl Policy {
+    /// Loads a policy's weights from `source`, to be computed with as `kind` (f32 or bf16).
+    ///
+    /// # Errors
+    /// If the family is unknown, or a tensor is missing or has the wrong shape.
+    pub fn load(config: &Config, source: Source<'_>, kind: Kind) -> Result<Self, LoadError> {
+        let mut policy = Self { config: config.clone(), parameters: Vec::new(), kind, version: 0 };
+        let mut builder = Builder::new(Some(source), kind, &mut policy.parameters);
+        (family_of(config)?.build)(config, &mut builder)?;
+        Ok(policy)
+    }
+
+    /// A family over this policy's weights; it shares their memory and so follows every update.
+    #[must_use]
+    pub fn family(&mut self) -> Box<dyn Family> {
+        let config = self.config.clone();
+        let mut builder = Builder::new(None, self.kind, &mut self.parameters);
+        let entry = family_of(&config).expect("known since loading");
+        (entry.build)(&config, &mut builder).expect("all parameters are there since loading")
+    }
+
+    /// The architecture.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// What products are computed in.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// How often the weights were updated.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Sets the version, when a run is resumed.
+    pub fn set_version(&mut self, version: u64) {
+        self.version = version;
+    }
+
+    /// All weights.
+    #[must_use]
+    pub fn parameters(&self) -> &[Parameter] {
+        &self.parameters
+    }
+
+    /// Turns gradient tracking of the computed weights on or off.
+    pub fn track_gradients(&mut self, on: bool) {
+        for parameter in &mut self.parameters {
+            parameter.compute = parameter.compute.set_requires_grad(on);
+        }
+    }
+
+    /// Takes one AdamW step on parameter `index` with an f32 gradient and its moments.
+    pub fn update(&mut self, index: usize, grad: &Tensor, m: &Tensor, v: &Tensor, step: AdamWStep) {
+        let parameter = &self.parameters[index];
+        adamw::update(view_mut(&parameter.master), view(grad), view_mut(m), view_mut(v), step);
+    }
+
+    /// Makes updated masters what everyone computes with, and counts the version up.
+    pub fn publish(&mut self) {
+        self.refresh();
+        self.version += 1;
+    }
+
+    fn refresh(&mut self) {
+        let _no_grad = tch::no_grad_guard();
+        if self.kind != Kind::Float {
+            for parameter in &mut self.parameters {
+                parameter.compute.copy_(&parameter.master);
+            }
+        }
+    }
+
+    /// The weights under their checkpoint names, views of the f32 masters, in the family's order.
+    #[must_use]
+    pub fn named(&self) -> Vec<(String, Tensor)> {
+        self.parameters.iter().flat_map(|p| p.named().map(|(n, t)| (n.to_owned(), t)).collect::<Vec<_>>()).collect()
+    }
+
+    /// Overwrites the weights, when a run is resumed.
+    ///
+    /// # Errors
+    /// If a tensor is missing or has the wrong shape; the weights are then undefined.
+    pub fn restore(&mut self, source: Source<'_>) -> Result<(), LoadError> {
+        let _no_grad = tch::no_grad_guard();
+        for parameter in &self.parameters {
+            for (name, view) in parameter.named() {
+                let loaded = source(name)?;
+                if loaded.size() != view.size() {
+                    return Err(LoadError::Shape { name: name.to_owned(), expected: view.size(), got: loaded.size() });
+                }
+                let mut view = view;
+                view.copy_(&loaded);
+            }
+        }
+        self.refresh();
+        Ok(())
+    }
+
+    /// A second policy with its own copy of the weights, for a reference that stays behind.
+    #[must_use]
+    pub fn frozen_copy(&self) -> Self {
+        let parameters = self
+            .parameters
+            .iter()
+            .map(|p| {
+                // A reference is only computed with: it needs no f32 master beside its bf16 copy.
+                let compute = p.compute.detach().copy();
+                Parameter { name: p.name.clone(), master: compute.shallow_clone(), compute, parts: p.parts.clone() }
+            })
+            .collect();
+        Self { config: self.config.clone(), parameters, kind: self.kind, version: self.version }
+    }
+}
