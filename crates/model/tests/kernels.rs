@@ -1,0 +1,249 @@
+//! Hand-written kernels against libtorch's own operations and its autograd.
+
+use relign_model::attention::{Attention, TreeAttention, reference};
+use relign_model::kv::{KvPool, PagedRow};
+use relign_model::logits::{Draw, TokenStats, draw};
+use relign_model::ops::{Rotary, rms_norm, split_rotate, swiglu};
+use relign_model::{Config, Device, Kind, Segment, Tensor, backward};
+
+fn random(size: &[i64], seed: i64) -> Tensor {
+    // Sines of a quadratic phase: deterministic, dense in (-1, 1), no global generator.
+    let n: i64 = size.iter().product();
+    let i = Tensor::arange(n, (Kind::Double, Device::Cpu));
+    ((&i * &i * 0.618 + &i * (seed as f64 + 1.37)).sin() * 1.7).to_kind(Kind::Float).view(size)
+}
+
+fn leaf(x: &Tensor) -> Tensor {
+    x.detach().copy().set_requires_grad(true)
+}
+
+fn gap(a: &Tensor, b: &Tensor) -> f64 {
+    assert_eq!(a.size(), b.size());
+    let (a, b) = (a.detach().to_kind(Kind::Double), b.detach().to_kind(Kind::Double));
+    let scale = b.abs().max().double_value(&[]).max(1e-6);
+    (a - b).abs().max().double_value(&[]) / scale
+}
+
+/// Outputs and input gradients of `ours` in f32 and bf16 against `theirs` in f32, for the same output gradient.
+fn same(name: &str, inputs: &[Tensor], ours: &dyn Fn(&[Tensor]) -> Tensor, theirs: &dyn Fn(&[Tensor]) -> Tensor) {
+    for (kind, tolerance) in [(Kind::Float, 3e-5), (Kind::BFloat16, 3e-2)] {
+        let stored: Vec<Tensor> = inputs.iter().map(|t| t.to_kind(kind)).collect();
+        let a: Vec<Tensor> = stored.iter().map(leaf).collect();
+        let b: Vec<Tensor> = stored.iter().map(|t| leaf(&t.to_kind(Kind::Float))).collect();
+        let (ya, yb) = (ours(&a), theirs(&b));
+        let grad = random(&yb.size(), 99);
+        backward(&ya, &grad.to_kind(ya.kind())).expect("backward");
+        backward(&yb, &grad).expect("backward");
+        assert!(gap(&ya, &yb) < tolerance, "{name} {kind:?}: output differs by {}", gap(&ya, &yb));
+        for (i, (a, b)) in a.iter().zip(&b).enumerate() {
+            let gap = gap(&a.grad(), &b.grad());
+            assert!(gap < tolerance, "{name} {kind:?}: gradient {i} differs by {gap}");
+        }
+    }
+}
+
+#[test]
+fn rms_norm_matches() {
+    for (rows, width) in [(1, 8), (37, 576), (130, 64)] {
+        same(
+            "rms_norm",
+            &[random(&[rows, width], 1), random(&[width], 2)],
+            &|x| rms_norm(&x[0], &x[1], 1e-5),
+            &|x| {
+                let scale = (x[0].square().mean_dim([-1].as_slice(), true, Kind::Float) + 1e-5).rsqrt();
+                &x[0] * scale * &x[1]
+            },
+        );
+    }
+}
+
+#[test]
+fn swiglu_matches() {
+    same("swiglu", &[random(&[45, 2 * 96], 3) * 4.0], &|x| swiglu(&x[0]), &|x| {
+        x[0].narrow(1, 0, 96).silu() * x[0].narrow(1, 96, 96)
+    });
+}
+
+#[test]
+fn split_rotate_matches() {
+    let (heads, kv_heads, dim) = (6, 2, 16);
+    let positions: Vec<i64> = (0..29).map(|i| (i * 7) % 40).collect();
+    let theirs = |x: &[Tensor]| {
+        let p = Tensor::from_slice(&positions).to_kind(Kind::Double);
+        let i = Tensor::arange(dim / 2, (Kind::Double, Device::Cpu)) * (2.0 / dim as f64);
+        let angle = p.unsqueeze(1) * (i * -(10_000.0_f64.ln())).exp().unsqueeze(0);
+        let angle = Tensor::cat(&[&angle, &angle], 1).to_kind(Kind::Float).unsqueeze(1);
+        let turned = x[0].narrow(1, 0, (heads + kv_heads) * dim).view([29, heads + kv_heads, dim]);
+        let half = dim / 2;
+        let other = Tensor::cat(&[-turned.narrow(2, half, half), turned.narrow(2, 0, half)], 2);
+        let turned = (&turned * angle.cos() + other * angle.sin()).reshape([29, -1]);
+        Tensor::cat(&[turned, x[0].narrow(1, (heads + kv_heads) * dim, kv_heads * dim)], 1)
+    };
+    same(
+        "split_rotate",
+        &[random(&[29, (heads + 2 * kv_heads) * dim], 5)],
+        &|x| {
+            let rotary = Rotary::new(&positions, dim as usize, 10_000.0);
+            let (q, k, v) = split_rotate(&x[0], &rotary, heads as usize, kv_heads as usize, dim as usize);
+            Tensor::cat(&[q.reshape([29, -1]), k.reshape([29, -1]), v.reshape([29, -1])], 1)
+        },
+        &theirs,
+    );
+}
+
+fn segments() -> Vec<Segment> {
+    // Two trees: one branches twice, the second is a lone path; lengths cross the kernels' block sizes.
+    let lens = [(70, None), (5, Some(0)), (129, Some(0)), (1, Some(2)), (40, Some(2)), (33, None), (64, Some(5))];
+    let mut start = 0;
+    lens.iter()
+        .map(|&(len, parent)| {
+            let segment = Segment { start, len, parent };
+            start += len;
+            segment
+        })
+        .collect()
+}
+
+#[test]
+fn tree_attention_matches_the_masked_product() {
+    let segments = segments();
+    let n: i64 = segments.iter().map(|s| s.len as i64).sum();
+    for (heads, kv_heads, dim) in [(6, 2, 64), (3, 3, 16), (4, 1, 40)] {
+        let scale = 1.0 / (dim as f64).sqrt();
+        same(
+            "tree attention",
+            &[random(&[n, heads, dim], 7), random(&[n, kv_heads, dim], 8), random(&[n, kv_heads, dim], 9)],
+            &|x| TreeAttention::new(segments.clone()).attend(0, &x[0], &x[1], &x[2], scale),
+            &|x| reference(&segments, &x[0], &x[1], &x[2], scale),
+        );
+    }
+}
+
+#[test]
+fn a_shared_prompt_equals_its_copies() {
+    // Three completions after one packed prompt, against three separate sequences.
+    let (prompt, len) = (50, 23);
+    let segment = |start, len, parent| Segment { start, len, parent };
+    let packed = vec![
+        segment(0, prompt, None),
+        segment(prompt, len, Some(0)),
+        segment(prompt + len, len, Some(0)),
+        segment(prompt + 2 * len, len, Some(0)),
+    ];
+    let n = (prompt + 3 * len) as i64;
+    let x = [random(&[n, 4, 32], 1), random(&[n, 2, 32], 2), random(&[n, 2, 32], 3)];
+    let a: Vec<Tensor> = x.iter().map(leaf).collect();
+    let ours = TreeAttention::new(packed).attend(0, &a[0], &a[1], &a[2], 0.2);
+    let grad = random(&ours.size(), 4);
+    // Each copy of the prompt gets a third of the prompt's own gradient.
+    backward(&ours, &grad).expect("backward");
+    let b: Vec<Tensor> = x.iter().map(leaf).collect();
+    for branch in 0..3 {
+        let rows: Vec<i64> =
+            (0..prompt as i64).chain((0..len as i64).map(|i| (prompt + branch * len) as i64 + i)).collect();
+        let rows = Tensor::from_slice(&rows);
+        let part: Vec<Tensor> = b.iter().map(|t| t.index_select(0, &rows)).collect();
+        let out = TreeAttention::causal(prompt + len).attend(0, &part[0], &part[1], &part[2], 0.2);
+        assert!(gap(&out, &ours.index_select(0, &rows)) < 1e-5);
+        let weight = grad.index_select(0, &rows);
+        let _ = weight.narrow(0, 0, prompt as i64).g_mul_scalar_(1.0 / 3.0);
+        backward(&out, &weight).expect("backward");
+    }
+    for (a, b) in a.iter().zip(&b) {
+        assert!(gap(&a.grad(), &b.grad()) < 1e-5);
+    }
+}
+
+#[test]
+fn paged_attention_matches() {
+    let raw = serde_json::json!({
+        "model_type": "llama", "vocab_size": 10, "hidden_size": 96, "intermediate_size": 8, "num_hidden_layers": 1,
+        "num_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 16, "max_position_embeddings": 64
+    });
+    let config = Config::from_hf(&raw).expect("valid");
+    let (heads, kv_heads, dim) = (6, 2, 16);
+    for (kind, tolerance) in [(Kind::Float, 1e-5), (Kind::BFloat16, 2e-2)] {
+        let mut pool = KvPool::new(&config, kind);
+        pool.resize(2);
+        pool.resize(8);
+        // Two sequences with scattered blocks; the first is fed at once, the second token by token.
+        let lens = [37_usize, 18];
+        let tables = [vec![5_u32, 0, 3], vec![7, 2]];
+        let made: Vec<[Tensor; 3]> = lens
+            .iter()
+            .enumerate()
+            .map(|(i, &len)| {
+                [heads, kv_heads, kv_heads].map(|h| random(&[len as i64, h, dim], i as i64 + h).to_kind(kind))
+            })
+            .collect();
+        for (sequence, [q, k, v]) in made.iter().enumerate() {
+            let len = lens[sequence];
+            let expected = reference(
+                &[Segment { start: 0, len, parent: None }],
+                &q.to_kind(Kind::Float),
+                &k.to_kind(Kind::Float),
+                &v.to_kind(Kind::Float),
+                0.25,
+            );
+            let rows: Vec<PagedRow<'_>> =
+                (1..=len).map(|len| PagedRow { blocks: &tables[sequence], len }).collect();
+            let got = if sequence == 0 {
+                pool.attention(&rows).attend(0, q, k, v, 0.25)
+            } else {
+                let one = |t: &Tensor, i: i64| t.narrow(0, i, 1).contiguous();
+                let rows: Vec<Tensor> = (0..len)
+                    .map(|i| {
+                        let j = i as i64;
+                        pool.attention(&rows[i..=i]).attend(0, &one(q, j), &one(k, j), &one(v, j), 0.25)
+                    })
+                    .collect();
+                Tensor::cat(&rows, 0)
+            };
+            assert!(gap(&got, &expected) < tolerance, "{kind:?} sequence {sequence}: {}", gap(&got, &expected));
+        }
+    }
+}
+
+#[test]
+fn token_stats_match_autograd() {
+    let (n, vocab, temperature) = (9, 5003, 0.8);
+    let targets: Vec<u32> = (0..n).map(|i| (i * 557 + 3) % vocab).collect();
+    let logits = random(&[i64::from(n), i64::from(vocab)], 11) * 4.0;
+    let x = leaf(&logits);
+    let logps = (&x / temperature).log_softmax(-1, Kind::Float);
+    let index = Tensor::from_slice(&targets.iter().map(|&t| i64::from(t)).collect::<Vec<_>>()).unsqueeze(1);
+    let logp = logps.gather(1, &index, false).squeeze_dim(1);
+    let entropy = -(logps.exp() * &logps).sum_dim_intlist([-1].as_slice(), false, Kind::Float);
+    let (d_logp, d_entropy) = (random(&[i64::from(n)], 12), random(&[i64::from(n)], 13));
+    (&logp * &d_logp + &entropy * &d_entropy).sum(Kind::Float).backward();
+
+    let numbers = |t: &Tensor| Vec::<f32>::try_from(t).expect("f32 vector");
+    let ours = logits.copy();
+    let stats = TokenStats::of(&ours, &targets, temperature as f32);
+    assert!(gap(&Tensor::from_slice(&stats.logp), &logp) < 1e-5);
+    assert!(gap(&Tensor::from_slice(&stats.entropy), &entropy) < 1e-4);
+    stats.backward(&ours, &targets, temperature as f32, &numbers(&d_logp), &numbers(&d_entropy));
+    assert!(gap(&ours, &x.grad()) < 1e-4, "{}", gap(&ours, &x.grad()));
+}
+
+#[test]
+fn draws_follow_the_distribution() {
+    let logits = Tensor::from_slice(&[0.0_f32, 1.0, -1.0, 2.0, f32::NEG_INFINITY]).view([1, 5]);
+    let (n, temperature) = (40_000, 1.5_f32);
+    let p = Vec::<f64>::try_from((&logits / f64::from(temperature)).softmax(-1, Kind::Double).view([5])).expect("five");
+    let mut counts = [0_u32; 5];
+    for i in 0..n {
+        let uniform = (f64::from(i) + 0.5) / f64::from(n);
+        let (token, logp) = draw(&logits, &[Draw { temperature, uniform }])[0];
+        assert!((f64::from(logp) - p[token as usize].ln()).abs() < 1e-5);
+        counts[token as usize] += 1;
+    }
+    // A regular grid of uniforms must hit each token in proportion, up to the grid's step.
+    for (count, p) in counts.iter().zip(&p) {
+        assert!((f64::from(*count) - p * f64::from(n)).abs() <= 2.0, "{counts:?}");
+    }
+    let (token, logp) = draw(&logits, &[Draw { temperature: 0.0, uniform: 0.9 }])[0];
+    assert_eq!(token, 3);
+    let model = logits.log_softmax(-1, Kind::Float).double_value(&[0, 3]);
+    assert!((f64::from(logp) - model).abs() < 1e-5);
+}
