@@ -18,7 +18,6 @@ use crate::{CheckpointError, Config, Tokenizer};
 pub struct Checkpoint {
     path: PathBuf,
     config: Config,
-    json: Value,
     generation: Option<Value>,
     weights: Source,
 }
@@ -55,7 +54,7 @@ impl Checkpoint {
             (config, None, Source::Gguf { gguf, tensors })
         };
         let config = Config::from_hf(&json).map_err(|e| CheckpointError::unsupported(path, format!("config: {e}")))?;
-        Ok(Self { path: path.to_owned(), config, json, generation, weights })
+        Ok(Self { path: path.to_owned(), config, generation, weights })
     }
 
     /// The file or folder.
@@ -64,16 +63,10 @@ impl Checkpoint {
         &self.path
     }
 
-    /// The model's configuration.
+    /// The model's configuration; its `raw` is the folder's `config.json`, or the GGUF metadata translated.
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.config
-    }
-
-    /// The configuration as `config.json`: the folder's own, or the GGUF metadata translated.
-    #[must_use]
-    pub fn config_json(&self) -> &Value {
-        &self.json
     }
 
     /// The folder's `generation_config.json`, where there is one.
@@ -149,7 +142,7 @@ impl Checkpoint {
     pub fn tokenizer(&self) -> Result<Tokenizer, CheckpointError> {
         match &self.weights {
             Source::Gguf { gguf, .. } => Tokenizer::from_gguf(gguf),
-            Source::Folder(_) => Tokenizer::from_folder(&self.path, &self.json, self.generation.as_ref()),
+            Source::Folder(_) => Tokenizer::from_folder(&self.path, &self.config.raw, self.generation.as_ref()),
         }
     }
 

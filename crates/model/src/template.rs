@@ -1,5 +1,6 @@
 //! Chat templates: Jinja as Hugging Face's transformers runs it.
 
+use minijinja::value::ValueKind;
 use minijinja::{Environment, Error, ErrorKind, Value, context};
 use relign_core::Message;
 use serde::Serialize;
@@ -31,6 +32,7 @@ impl Template {
         environment.set_trim_blocks(true);
         environment.set_lstrip_blocks(true);
         environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.set_formatter(python_words);
         environment.add_function("raise_exception", raise_exception);
         environment.add_function("strftime_now", strftime_now);
         environment.add_filter("tojson", tojson);
@@ -84,6 +86,15 @@ fn transparent_generation(source: &str) -> String {
     }
     out.push_str(rest);
     out
+}
+
+/// Python prints its constants in its own way.
+fn python_words(out: &mut minijinja::Output<'_>, state: &minijinja::State<'_, '_>, value: &Value) -> Result<(), Error> {
+    match value.kind() {
+        ValueKind::Bool => out.write_str(if value.is_true() { "True" } else { "False" }).map_err(Error::from),
+        ValueKind::None => out.write_str("None").map_err(Error::from),
+        _ => minijinja::escape_formatter(out, state, value),
+    }
 }
 
 fn raise_exception(message: &str) -> Result<Value, Error> {

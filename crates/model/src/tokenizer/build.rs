@@ -104,7 +104,7 @@ impl Tokenizer {
             }
         }
         let inner = build(path, rule, &tokens, &kinds, &merges, bos.filter(|_| adds_bos))?;
-        Self::assemble(path, inner, Value::Object(settings), ends)
+        Self::assemble(path, inner, Value::Object(settings), None, ends)
     }
 }
 

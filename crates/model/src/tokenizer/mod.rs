@@ -32,6 +32,8 @@ pub struct Tokenizer {
     template: Option<Template>,
     /// `tokenizer_config.json`, kept for saving.
     config: Value,
+    /// `generation_config.json`, likewise.
+    generation: Option<Value>,
 }
 
 /// The bytes of every token.
@@ -79,7 +81,7 @@ impl Tokenizer {
             }
         }
         let eos = eos.into_iter().filter_map(|id| u32::try_from(id).ok()).collect();
-        Self::assemble(folder, inner, settings, eos)
+        Self::assemble(folder, inner, settings, generation.cloned(), eos)
     }
 
     /// Puts the parts together; `eos` are end tokens that are known already.
@@ -87,6 +89,7 @@ impl Tokenizer {
         path: &Path,
         inner: tokenizers::Tokenizer,
         config: Value,
+        generation: Option<Value>,
         mut eos: Vec<u32>,
     ) -> Result<Self, CheckpointError> {
         let specials: BTreeMap<String, String> = ["bos_token", "eos_token", "unk_token", "pad_token"]
@@ -105,7 +108,7 @@ impl Tokenizer {
         let mut plain = inner.get_added_vocabulary().clone();
         plain.set_encode_special_tokens(true);
         let pieces = Pieces::new(&inner);
-        let tokenizer = Self { inner, plain, pieces, eos, bos, adds_bos, template, config };
+        let tokenizer = Self { inner, plain, pieces, eos, bos, adds_bos, template, config, generation };
         // A vocabulary that lacks its own unknown token fails on the first odd character: say so now.
         let probe = tokenizer.pipeline(&tokenizer.plain, "Aa 1\u{fffd}\u{10ffff}");
         probe.map_err(|e| CheckpointError::malformed(path, "tokenizer", "one that takes any text", e.to_string()))?;
@@ -238,6 +241,11 @@ impl Tokenizer {
     /// `tokenizer_config.json`, with the template.
     pub(crate) fn config_json(&self) -> &Value {
         &self.config
+    }
+
+    /// `generation_config.json`, where the checkpoint had one.
+    pub(crate) fn generation_json(&self) -> Option<&Value> {
+        self.generation.as_ref()
     }
 }
 
