@@ -1,1 +1,56 @@
-//! See ARCHITECTURE.md.
+//! What is asked and how answers are judged.
+//!
+//! [Environments](environments) pose tasks and hold their answers; [rewards] judge what a model said.
+//! Both are one file each and one line each in their table. Numbers are compared exactly, as
+//! fractions of whole numbers of any size.
+
+use std::sync::Arc;
+
+use relign_core::{ConfigError, Environment, Reward, RewardSection, Section, find};
+use serde_json::Value;
+
+mod draws;
+pub mod environments;
+mod expression;
+pub mod number;
+pub mod rewards;
+
+pub use environments::ENVIRONMENTS;
+pub use expression::{Expression, Operator};
+pub use rewards::{REWARDS, Weighted};
+
+/// The environment that a recipe's `environment` section asks for.
+///
+/// # Errors
+/// If there is no environment of that name or a setting does not fit.
+pub fn environment(section: &Section) -> Result<Box<dyn Environment>, ConfigError> {
+    let build = || (find("environment", ENVIRONMENTS, &section.name)?.build)(Value::Object(section.settings.clone()));
+    build().map_err(|error| error.within("environment"))
+}
+
+/// The reward that a recipe's `rewards` sections ask for: the weighted sum of the parts, or the
+/// environment's own score where there are none. A part named `environment` is that own score too.
+///
+/// # Errors
+/// If there is no reward of some name or a setting does not fit.
+pub fn rewards(sections: &[RewardSection], environment: Arc<dyn Environment>) -> Result<Arc<dyn Reward>, ConfigError> {
+    if sections.is_empty() {
+        return Ok(Arc::new(rewards::Own(environment)));
+    }
+    let mut weighted = Weighted::default();
+    for (index, RewardSection { name, weight, settings }) in sections.iter().enumerate() {
+        let mut build = || {
+            let reward = if name == rewards::Own::NAME {
+                if let Some(key) = settings.keys().next() {
+                    return Err(ConfigError::at(key, "the environment's own score has no settings here"));
+                }
+                Box::new(rewards::Own(Arc::clone(&environment)))
+            } else {
+                (find("reward", REWARDS, name)?.build)(Value::Object(settings.clone()))?
+            };
+            weighted.add(name, *weight, reward)
+        };
+        build().map_err(|error| error.within(&format!("rewards.{index}")))?;
+    }
+    Ok(Arc::new(weighted))
+}
