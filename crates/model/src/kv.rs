@@ -37,7 +37,9 @@ impl KvPool {
 
     fn room(&self, blocks: usize) -> Tensor {
         let size = [blocks, self.kv_heads, BLOCK, self.dim].map(|n| n as i64);
-        Tensor::zeros(size, (self.kind, Device::Cpu))
+        // Not cleared: a position is read only once it was written, and memory that is not used yet
+        // costs nothing.
+        Tensor::empty(size, (self.kind, Device::Cpu))
     }
 
     /// Blocks there is room for.

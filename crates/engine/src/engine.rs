@@ -1,0 +1,422 @@
+//! Admission, passes through the model, and what comes out.
+
+use std::collections::{HashSet, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use relign_core::{Completion, Finish, Generate, GenerateError, Request};
+use relign_model::kv::{KvPool, PagedRow};
+use relign_model::logits::{Draw, draw};
+use relign_model::{Config, Family, Kind, Tensor, no_grad_guard};
+
+use crate::blocks::{Blocks, Found, common};
+use crate::sequence::Sequence;
+use crate::{EngineStats, Vocabulary, memory};
+
+const BLOCK: usize = KvPool::BLOCK;
+
+/// Passes that one poll makes at most, so that its caller can look up now and then.
+const PASSES: usize = 16;
+
+/// The bounds an engine works in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EngineOptions {
+    /// Sequences that run at once.
+    pub max_sequences: usize,
+    /// Bytes for keys and values; `None` is a quarter of the memory this process may use.
+    pub kv_bytes: Option<usize>,
+    /// The longest sequence in tokens; `None` is the model's context.
+    pub context: Option<usize>,
+    /// Prompt tokens read per forward pass, beside one token of each sequence that is past its prompt.
+    pub prefill_tokens: usize,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self { max_sequences: 128, kv_bytes: None, context: None, prefill_tokens: 512 }
+    }
+}
+
+/// Makes tokens with a [`Family`]; see the crate's page.
+///
+/// The weights may change in place while nothing is being polled; [`set_version`](Self::set_version)
+/// must follow, for what was computed with the old ones is no prefix for the new.
+pub struct Engine {
+    family: Box<dyn Family>,
+    vocabulary: Arc<dyn Vocabulary>,
+    pool: KvPool,
+    blocks: Blocks,
+    /// Blocks the budget allows.
+    limit: usize,
+    vocab: usize,
+    context: usize,
+    max_sequences: usize,
+    prefill_tokens: usize,
+    version: u64,
+    /// Oldest first.
+    running: Vec<Sequence>,
+    waiting: VecDeque<Sequence>,
+    done: Vec<Completion>,
+    /// The requests taken and not yet returned.
+    ids: HashSet<u64>,
+    stats: EngineStats,
+}
+
+impl Engine {
+    /// An engine over `family`, which has the architecture `config`; keys and values are stored as
+    /// `kind`, the type the family computes in.
+    ///
+    /// # Errors
+    /// If the options leave no room to work in.
+    pub fn new(
+        family: Box<dyn Family>,
+        config: &Config,
+        kind: Kind,
+        vocabulary: Arc<dyn Vocabulary>,
+        options: &EngineOptions,
+    ) -> Result<Self, GenerateError> {
+        let pool = KvPool::new(config, kind);
+        let bytes = options.kv_bytes.unwrap_or_else(|| memory::total() / 4);
+        let limit = (bytes / pool.block_bytes()).min(u32::MAX as usize);
+        let context = options.context.unwrap_or(config.context).min(config.context).min(limit * BLOCK);
+        if context < 2 || options.max_sequences == 0 || options.prefill_tokens == 0 {
+            return Err(GenerateError::Engine(format!(
+                "options: expected room for at least 2 tokens ({} bytes for {BLOCK}), 1 sequence and 1 prompt token \
+                 per pass, got {bytes} bytes, a context of {context} tokens, {} sequences, {} prompt tokens",
+                pool.block_bytes(),
+                options.max_sequences,
+                options.prefill_tokens
+            )));
+        }
+        Ok(Self {
+            family,
+            vocabulary,
+            pool,
+            blocks: Blocks::new(limit),
+            limit,
+            vocab: config.vocab,
+            context,
+            max_sequences: options.max_sequences,
+            prefill_tokens: options.prefill_tokens,
+            version: 0,
+            running: Vec::new(),
+            waiting: VecDeque::new(),
+            done: Vec::new(),
+            ids: HashSet::new(),
+            stats: EngineStats::default(),
+        })
+    }
+
+    /// Tells the engine that the weights are now those of `version`: cached prefixes are dropped, and
+    /// sequences in flight are computed again from their tokens. A completion that spans versions
+    /// bears the one that sampled its first token.
+    pub fn set_version(&mut self, version: u64) {
+        self.version = version;
+        self.forget();
+    }
+
+    /// Gives the memory of keys and values back until the next [`poll`](Generate::poll). Sequences in
+    /// flight stay so, and are computed again from their tokens.
+    pub fn release(&mut self) {
+        self.forget();
+        self.pool.resize(0);
+    }
+
+    /// What was done so far.
+    #[must_use]
+    pub fn stats(&self) -> EngineStats {
+        EngineStats { peak_blocks: self.stats.peak_blocks.max(self.blocks.peak() as u64), ..self.stats }
+    }
+
+    /// The longest sequence, prompt and answer together, in tokens.
+    #[must_use]
+    pub fn context(&self) -> usize {
+        self.context
+    }
+
+    /// Back to the accounts of a new engine; sequences wait again.
+    fn forget(&mut self) {
+        while let Some(mut sequence) = self.running.pop() {
+            sequence.blocks.clear();
+            sequence.computed = 0;
+            self.waiting.push_front(sequence);
+        }
+        self.stats.peak_blocks = self.stats.peak_blocks.max(self.blocks.peak() as u64);
+        self.blocks = Blocks::new(self.limit);
+    }
+
+    /// Lets waiting sequences in, in order, as far as there is room.
+    fn admit(&mut self) {
+        let mut backlog: usize = self.running.iter().map(|s| s.pending() - 1).sum();
+        let (mut index, mut passed_over) = (0, 0);
+        while index < self.waiting.len()
+            && self.running.len() < self.max_sequences
+            && backlog < self.prefill_tokens
+            && passed_over < self.max_sequences
+        {
+            let sequence = &self.waiting[index];
+            // The last token must be computed, for what follows it.
+            let reach = &sequence.tokens[..sequence.tokens.len() - 1];
+            let found = self.blocks.find(reach);
+            if self.is_coming(reach, found.tokens()) {
+                (index, passed_over) = (index + 1, passed_over + 1);
+                continue;
+            }
+            let need = sequence.tokens.len().div_ceil(BLOCK) - found.full.len();
+            // A block to spare for each running sequence, lest it be given up at once.
+            if !self.running.is_empty() && need + self.running.len() > self.blocks.available_beside(&found) {
+                break;
+            }
+            let Some(mut sequence) = self.waiting.remove(index) else { break };
+            self.enter(&mut sequence, found, need);
+            backlog += sequence.pending() - 1;
+            self.running.push(sequence);
+        }
+    }
+
+    /// Whether a running sequence is about to compute more of the beginning of `tokens` than the
+    /// `have` tokens that are there, so that waiting for it saves the work.
+    fn is_coming(&self, tokens: &[u32], have: usize) -> bool {
+        self.running.iter().filter(|s| s.pending() > 1).any(|s| {
+            let shared = common(&s.tokens, tokens);
+            shared > s.computed.max(have) && (shared - have >= BLOCK || shared == tokens.len())
+        })
+    }
+
+    /// Gives a sequence its blocks: those found, and empty ones for the rest of its tokens.
+    fn enter(&mut self, sequence: &mut Sequence, found: Found, mut need: usize) {
+        sequence.computed = found.full.len() * BLOCK;
+        for &id in &found.full {
+            self.blocks.hold(id);
+        }
+        sequence.blocks = found.full;
+        if let Some((from, n)) = found.part {
+            if self.blocks.can_continue(from, n) {
+                self.blocks.hold(from);
+                sequence.blocks.push(from);
+                sequence.computed += n;
+                need -= 1;
+            } else if let Some(to) = self.copy(from, n) {
+                sequence.blocks.push(to);
+                sequence.computed += n;
+                need -= 1;
+            }
+        }
+        for _ in 0..need {
+            let id = self.blocks.take().expect("admission found room for the sequence, or nothing else is running");
+            sequence.blocks.push(id);
+        }
+        if !sequence.entered {
+            sequence.entered = true;
+            self.stats.prompt_tokens += sequence.prompt as u64;
+            self.stats.cached_tokens += sequence.computed as u64;
+        }
+    }
+
+    /// A new block with the first `n` positions of `from`; `None` where there is no room for both.
+    fn copy(&mut self, from: u32, n: usize) -> Option<u32> {
+        self.blocks.hold(from);
+        let to = self.blocks.take();
+        if let Some(to) = to {
+            self.fit_pool();
+            self.pool.copy(from, to);
+            self.blocks.copied(from, to, n);
+        }
+        self.blocks.release(&[from]);
+        to
+    }
+
+    fn fit_pool(&mut self) {
+        if self.pool.blocks() < self.blocks.room() {
+            self.pool.resize(self.blocks.room());
+        }
+    }
+
+    /// How many tokens of each running sequence go through the model now. Makes room for them; the
+    /// youngest sequences give theirs up where there is none.
+    fn plan(&mut self) -> Vec<usize> {
+        let mut budget = self.prefill_tokens;
+        let mut counts = Vec::with_capacity(self.running.len());
+        let mut index = 0;
+        while index < self.running.len() {
+            if self.running[index].blocks.len() * BLOCK < self.running[index].tokens.len() {
+                if let Some(id) = self.blocks.take() {
+                    self.running[index].blocks.push(id);
+                } else if let Some(mut youngest) = self.running.pop() {
+                    self.blocks.release(&youngest.blocks);
+                    youngest.blocks.clear();
+                    youngest.computed = 0;
+                    self.waiting.push_front(youngest);
+                    self.stats.preemptions += 1;
+                }
+                continue;
+            }
+            let pending = self.running[index].pending();
+            let count = if pending == 1 { 1 } else { pending.min(budget) };
+            budget -= if pending == 1 { 0 } else { count };
+            counts.push(count);
+            index += 1;
+        }
+        counts
+    }
+
+    /// One pass through the model.
+    fn step(&mut self) -> Result<(), GenerateError> {
+        self.admit();
+        let counts = self.plan();
+        self.fit_pool();
+        let n = counts.iter().sum();
+        let (mut tokens, mut positions, mut rows) =
+            (Vec::with_capacity(n), Vec::with_capacity(n), Vec::with_capacity(n));
+        // Rows whose logits are needed, the sequences they belong to, and how to draw from them.
+        let (mut last, mut sampled, mut draws) = (Vec::new(), Vec::new(), Vec::new());
+        for (index, (sequence, &count)) in self.running.iter().zip(&counts).enumerate() {
+            for position in sequence.computed..sequence.computed + count {
+                tokens.push(i64::from(sequence.tokens[position]));
+                positions.push(position as i64);
+                rows.push(PagedRow { blocks: &sequence.blocks, len: position + 1 });
+            }
+            if count == sequence.pending() {
+                last.push(rows.len() as i64 - 1);
+                sampled.push(index);
+                let uniform = sequence.seed.uniform(sequence.sampled() as u64);
+                draws.push(Draw { temperature: sequence.sampling.temperature, uniform });
+            }
+        }
+        let mut hidden = self.family.forward(&Tensor::from_slice(&tokens), &positions, &mut self.pool.attention(&rows));
+        drop(rows);
+        let drawn = if last.is_empty() {
+            Vec::new()
+        } else {
+            if last.len() < n {
+                hidden = hidden.index_select(0, &Tensor::from_slice(&last));
+            }
+            draw(&hidden.linear::<&Tensor>(self.family.head(), None), &draws)
+        };
+        self.stats.forward_passes += 1;
+        self.stats.computed_tokens += n as u64;
+        self.note_computed(&counts);
+        self.take_drawn(&sampled, &drawn)
+    }
+
+    /// Enters what a pass computed into the accounts.
+    fn note_computed(&mut self, counts: &[usize]) {
+        for (sequence, &count) in self.running.iter_mut().zip(counts) {
+            for position in sequence.computed..sequence.computed + count {
+                let index = position / BLOCK;
+                let parent = index.checked_sub(1).map(|before| sequence.blocks[before]);
+                sequence.blocks[index] =
+                    self.blocks.computed(sequence.blocks[index], parent, sequence.tokens[position]);
+            }
+            sequence.computed += count;
+        }
+    }
+
+    /// Appends drawn tokens; sequences that end with theirs leave.
+    fn take_drawn(&mut self, sampled: &[usize], drawn: &[(u32, f32)]) -> Result<(), GenerateError> {
+        let mut ended = Vec::new();
+        for (&index, &(token, logprob)) in sampled.iter().zip(drawn) {
+            let sequence = &mut self.running[index];
+            if !logprob.is_finite() {
+                let (id, place) = (sequence.id, sequence.sampled());
+                return Err(GenerateError::Engine(format!(
+                    "log-probability of token {place} of request {id}: expected a finite number, got {logprob}; \
+                     the weights are probably not finite"
+                )));
+            }
+            self.stats.generated_tokens += 1;
+            if let Some(finish) = sequence.push(token, logprob, self.version, self.context, self.vocabulary.as_ref()) {
+                ended.push((index, finish));
+            }
+        }
+        for &(index, finish) in &ended {
+            self.blocks.release(&self.running[index].blocks);
+            self.done.push(self.running[index].complete(finish, self.version));
+        }
+        for &(index, _) in ended.iter().rev() {
+            self.running.remove(index);
+        }
+        Ok(())
+    }
+
+    fn check(&self, request: &Request) -> Result<(), GenerateError> {
+        let Request { id, prompt, sampling, .. } = request;
+        let invalid = |what: String| Err(GenerateError::Invalid { id: *id, what });
+        if self.ids.contains(id) {
+            return invalid("expected an id of its own, got that of a request in flight".to_owned());
+        }
+        if prompt.is_empty() {
+            return invalid("prompt: expected at least one token, got none".to_owned());
+        }
+        if let Some((place, token)) = prompt.iter().enumerate().find(|(_, t)| **t as usize >= self.vocab) {
+            return invalid(format!("prompt token {place}: expected an id below {}, got {token}", self.vocab));
+        }
+        if !(sampling.temperature.is_finite() && sampling.temperature >= 0.0) {
+            return invalid(format!("temperature: expected 0 or more, got {}", sampling.temperature));
+        }
+        if sampling.max_tokens == 0 {
+            return invalid("max_tokens: expected at least 1, got 0".to_owned());
+        }
+        if sampling.stop.iter().any(String::is_empty) {
+            return invalid("stop: expected strings with text in them, got an empty one".to_owned());
+        }
+        if prompt.len() >= self.context {
+            return Err(GenerateError::TooLong { id: *id, tokens: prompt.len(), context: self.context });
+        }
+        Ok(())
+    }
+}
+
+impl Generate for Engine {
+    fn submit(&mut self, request: Request) -> Result<(), GenerateError> {
+        self.check(&request)?;
+        self.ids.insert(request.id);
+        self.waiting.push_back(Sequence::new(request));
+        Ok(())
+    }
+
+    /// Makes passes until something ended, at most a few at a time.
+    ///
+    /// # Errors
+    /// If the backend failed (out of memory) or the weights give no finite numbers. Requests in
+    /// flight stay so: they can be cancelled, or polled for again.
+    fn poll(&mut self) -> Result<Vec<Completion>, GenerateError> {
+        let _no_grad = no_grad_guard();
+        for _ in 0..PASSES {
+            if !self.done.is_empty() || (self.running.is_empty() && self.waiting.is_empty()) {
+                break;
+            }
+            // The tensor library reports failures by panicking.
+            let outcome = catch_unwind(AssertUnwindSafe(|| self.step())).unwrap_or_else(|panic| {
+                let text = panic.downcast_ref::<String>().map(String::as_str);
+                let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("unknown failure");
+                Err(GenerateError::Engine(format!("forward pass: {text}")))
+            });
+            if let Err(error) = outcome {
+                self.forget();
+                return Err(error);
+            }
+        }
+        for completion in &self.done {
+            self.ids.remove(&completion.id);
+        }
+        Ok(std::mem::take(&mut self.done))
+    }
+
+    fn in_flight(&self) -> usize {
+        self.ids.len()
+    }
+
+    fn cancel(&mut self, id: u64) {
+        let mut sequence = if let Some(index) = self.running.iter().position(|s| s.id == id) {
+            self.blocks.release(&self.running[index].blocks);
+            self.running.remove(index)
+        } else if let Some(index) = self.waiting.iter().position(|s| s.id == id) {
+            let Some(sequence) = self.waiting.remove(index) else { return };
+            sequence
+        } else {
+            return;
+        };
+        self.done.push(sequence.complete(Finish::Cancelled, self.version));
+    }
+}
