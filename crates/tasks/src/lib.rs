@@ -1,6 +1,6 @@
 //! What is asked and how answers are judged.
 //!
-//! [Environments](environments) pose tasks and hold their answers; [rewards] judge what a model said.
+//! [Environments](environments) pose tasks and hold their answers; [rewards](mod@rewards) judge what a model said.
 //! Both are one file each and one line each in their table. Numbers are compared exactly, as
 //! fractions of whole numbers of any size.
 
