@@ -39,6 +39,16 @@ unsafe extern "C" {
     ) -> c_int;
     fn relign_backward(tensor: Raw, grad: Raw, message: *mut c_char, capacity: usize) -> c_int;
     fn relign_grad_enabled() -> c_int;
+    fn relign_take_grad(tensor: Raw) -> Raw;
+}
+
+/// Moves the gradient out of a leaf, so that the next backward pass starts a new one.
+#[must_use]
+pub fn take_grad(tensor: &Tensor) -> Option<Tensor> {
+    // SAFETY: the tensor is borrowed for the call.
+    let grad = unsafe { relign_take_grad(tensor.as_ptr().cast_mut().cast()) };
+    // SAFETY: the shim gives us a new heap tensor, or null.
+    (!grad.is_null()).then(|| unsafe { Tensor::from_ptr(grad.cast()) })
 }
 
 /// Whether this thread tracks gradients.

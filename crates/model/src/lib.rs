@@ -17,11 +17,12 @@ pub mod logits;
 pub mod ops;
 mod parameters;
 mod policy;
+mod save;
 mod safetensors;
 mod template;
 mod tokenizer;
 
-pub use autograd::backward;
+pub use autograd::{backward, take_grad};
 pub use checkpoint::Checkpoint;
 pub use config::{Config, ConfigInvalid};
 pub use error::CheckpointError;
@@ -34,6 +35,6 @@ pub use load::LoadError;
 pub use parameters::{Builder, Linear, Parameter, Source};
 pub use policy::{Policy, family_of, has_bf16_products, resolve_dtype};
 pub use tch::{Device, Kind, Tensor, get_num_threads, no_grad_guard, set_num_threads};
-
+pub use save::save_folder;
 pub use template::Template;
 pub use tokenizer::{TextStream, Tokenizer};

@@ -110,6 +110,15 @@ int relign_backward(at::Tensor* tensor, at::Tensor* grad, char* message, size_t 
   }
 }
 
+// Moves the gradient out of a leaf; null where there is none.
+at::Tensor* relign_take_grad(at::Tensor* tensor) {
+  auto& grad = tensor->mutable_grad();
+  if (!grad.defined()) return nullptr;
+  auto* taken = new at::Tensor(grad);
+  grad.reset();
+  return taken;
+}
+
 int relign_grad_enabled() { return at::GradMode::is_enabled(); }
 
 }  // extern "C"

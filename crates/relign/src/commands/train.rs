@@ -1,0 +1,343 @@
+//! `relign train`: a recipe becomes a run.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use anyhow::Context;
+use relign_core::{Environment, Estimate, Recipe, Sink, Tree, find};
+use relign_train::{ALGORITHMS, Algorithm, Outcome, Progress, Run, Saved, Trainer, TrainerOptions};
+use serde::Serialize;
+
+use super::{say, say_json};
+use crate::cli::Usage;
+use crate::loaded::{Loaded, engine, kind_name, weights_hash};
+use crate::sampler::{Sampler, shares};
+use crate::sinks::jsonl::{Files, Stdout, read_trees, write_trees};
+use crate::sinks::tensorboard::TensorBoard;
+use crate::sinks::terminal::{Terminal, duration, estimate};
+use crate::sinks::{Sinks, plot};
+use crate::{memory, recipe_file};
+
+/// What `relign train` is asked for.
+pub(crate) struct Asked {
+    pub(crate) recipe: PathBuf,
+    pub(crate) out: Option<PathBuf>,
+    pub(crate) sets: Vec<String>,
+    pub(crate) resume: bool,
+    pub(crate) dry_run: bool,
+    pub(crate) json: bool,
+}
+
+/// A run's `summary.json`.
+#[derive(Debug, Serialize)]
+struct Summary {
+    name: String,
+    base: Option<Estimate>,
+    #[serde(rename = "final")]
+    end: Option<Estimate>,
+    /// McNemar's exact two-sided p-value over the held-out items; only for one sample an item.
+    p_value: Option<f64>,
+    steps: u64,
+    tokens: u64,
+    seconds: f64,
+    seed: u64,
+    dtype: &'static str,
+    threads: i32,
+    cpu: String,
+    peak_rss_bytes: u64,
+    model: PathBuf,
+    model_sha256: String,
+    relign: &'static str,
+    libtorch: &'static str,
+}
+
+pub(crate) fn run(asked: &Asked) -> anyhow::Result<()> {
+    let started = Instant::now();
+    let recipe = recipe_file::load(&asked.recipe, &asked.sets)?;
+    let folder = asked.out.clone().unwrap_or_else(|| default_folder(&recipe, &asked.recipe));
+    let saved = Saved::of(&folder);
+    if asked.dry_run {
+        return dry_run(&recipe, &folder, asked.json);
+    }
+    let progress = prepare(&folder, &recipe, &saved, asked.resume)?;
+    let _lock = lock(&folder)?;
+    let environment: Arc<dyn Environment> = Arc::from(relign_tasks::environment(&recipe.environment)?);
+    let section = &recipe.algorithm;
+    let algorithm = (find("algorithm", ALGORITHMS, &section.name)?.build)(section.settings.clone().into())
+        .map_err(|error| error.within("algorithm"))?;
+
+    eprintln!("loading {}", recipe.model.path);
+    let Loaded { path, policy, tokenizer } = Loaded::open(&recipe.model.path, recipe.model.dtype)?;
+    let hash = weights_hash(&path)?;
+    let kind = policy.kind();
+    eprintln!(
+        "{}: {:.0} M weights, computing in {} on {} threads",
+        path.display(),
+        policy.parameters().iter().map(|p| p.master.numel()).sum::<usize>() as f64 / 1e6,
+        kind_name(kind),
+        relign_model::get_num_threads()
+    );
+    let mut trainer = Trainer::new(policy, algorithm.needs().reference, options(&recipe));
+    if progress.step > 0 {
+        saved.restore(&mut trainer, &progress)?;
+    }
+    let interrupt = interrupts()?;
+    let engine = engine(trainer.policy_mut(), &tokenizer, recipe.run.sequences, recipe.run.context)?;
+    let mut sampler =
+        Sampler::new(&recipe, engine, Arc::clone(&tokenizer), Arc::clone(&environment), Arc::clone(&interrupt))?;
+    let held_out = folder.join("held-out");
+    fs::create_dir_all(&held_out).with_context(|| held_out.display().to_string())?;
+    sampler.keep = Box::new(move |step, trees| write_trees(&held_out_file(&held_out, step), trees).map_err(Into::into));
+
+    let mut sinks: Vec<Box<dyn Sink>> = vec![
+        Box::new(Files::open(&folder, progress.step, recipe.checkpoint.trees)?),
+        Box::new(TensorBoard::create(&folder, progress.step)?),
+        Box::new(Terminal::new()),
+    ];
+    if asked.json {
+        sinks.push(Box::new(Stdout));
+    }
+    let mut sinks = Sinks(sinks);
+    let outcome = Run {
+        recipe: &recipe,
+        trainer: &mut trainer,
+        algorithm: algorithm.as_ref(),
+        environment: environment.as_ref(),
+        sampler: &mut sampler,
+        sink: &mut sinks,
+        tokenizer: &tokenizer,
+        folder: &folder,
+        interrupt: &interrupt,
+    }
+    .run(progress)?;
+    drop(sinks);
+    plot::draw(&folder, &title(&recipe))?;
+    let seconds = started.elapsed().as_secs_f64();
+    let summary = summarise(&recipe, &folder, &outcome, seconds, path, hash, kind_name(kind))?;
+    report(&recipe, &folder, &outcome, &summary, &asked.recipe, asked.json)
+}
+
+fn title(recipe: &Recipe) -> String {
+    if recipe.name.is_empty() { recipe.algorithm.name.clone() } else { recipe.name.clone() }
+}
+
+/// `runs/NAME-seed` beside whoever calls.
+fn default_folder(recipe: &Recipe, file: &Path) -> PathBuf {
+    let stem = file.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
+    let name = if recipe.name.is_empty() { stem } else { recipe.name.clone() };
+    PathBuf::from("runs").join(format!("{name}-{}", recipe.seed.0))
+}
+
+fn options(recipe: &Recipe) -> TrainerOptions {
+    TrainerOptions {
+        temperature: recipe.sampling.temperature,
+        batch_tokens: recipe.run.batch_tokens,
+        minibatches: recipe.run.minibatches,
+        epochs: recipe.run.epochs,
+        recompute: recipe.run.recompute,
+        optimizer: recipe.optimizer.clone(),
+        steps: recipe.run.steps,
+    }
+}
+
+/// Makes the run's folder, or finds where a run in it goes on.
+fn prepare(folder: &Path, recipe: &Recipe, saved: &Saved, resume: bool) -> anyhow::Result<Progress> {
+    let file = folder.join("recipe.toml");
+    let text = recipe_file::write(recipe)?;
+    if resume {
+        let before = fs::read_to_string(&file)
+            .map_err(|error| Usage(format!("--resume: {}: {error}; expected a run's folder", file.display())))?;
+        if before != text {
+            let change = before.lines().zip(text.lines()).find(|(a, b)| a != b).unwrap_or_default();
+            return Err(Usage::error(format!(
+                "--resume: the recipe differs from the run's in {}: expected `{}`, got `{}`",
+                file.display(),
+                change.0,
+                change.1
+            )));
+        }
+        return Ok(saved.progress()?.unwrap_or_default());
+    }
+    if file.exists() {
+        return Err(Usage::error(format!(
+            "{} holds a run already: go on with --resume, or name another folder with --out",
+            folder.display()
+        )));
+    }
+    fs::create_dir_all(folder).with_context(|| format!("run folder {}", folder.display()))?;
+    fs::write(&file, text).with_context(|| file.display().to_string())?;
+    Ok(Progress::default())
+}
+
+/// Keeps a second process out of the folder while this one lives.
+fn lock(folder: &Path) -> anyhow::Result<File> {
+    let path = folder.join(".lock");
+    let file = File::create(&path).with_context(|| path.display().to_string())?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => anyhow::bail!("{}: another process works on this run", folder.display()),
+        Err(fs::TryLockError::Error(error)) => Err(error).with_context(|| path.display().to_string()),
+    }
+}
+
+/// A flag that SIGINT and SIGTERM set; the second signal ends the process at once.
+fn interrupts() -> anyhow::Result<Arc<AtomicBool>> {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    let flag = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&flag))?;
+        signal_hook::flag::register(signal, Arc::clone(&flag))?;
+    }
+    Ok(flag)
+}
+
+fn held_out_file(folder: &Path, step: u64) -> PathBuf {
+    folder.join(format!("step-{step}.jsonl.zst"))
+}
+
+#[allow(clippy::too_many_arguments, reason = "what a summary is made of")]
+fn summarise(
+    recipe: &Recipe,
+    folder: &Path,
+    outcome: &Outcome,
+    seconds: f64,
+    model: PathBuf,
+    model_sha256: String,
+    dtype: &'static str,
+) -> anyhow::Result<Summary> {
+    let p_value = match (outcome.end, before_and_after(folder, recipe.run.steps)) {
+        (Some(_), Some((before, after))) if recipe.eval.samples == 1 => {
+            let right = |trees: &[Tree]| shares(trees).iter().map(|&s| s > 0.5).collect::<Vec<_>>();
+            Some(relign_bench::paired(&right(&before), &right(&after))?.p)
+        }
+        _ => None,
+    };
+    let summary = Summary {
+        name: recipe.name.clone(),
+        base: outcome.progress.base,
+        end: outcome.end,
+        p_value,
+        steps: outcome.progress.step,
+        tokens: outcome.progress.tokens,
+        seconds,
+        seed: recipe.seed.0,
+        dtype,
+        threads: relign_model::get_num_threads(),
+        cpu: memory::cpu_name(),
+        peak_rss_bytes: memory::peak_rss(),
+        model,
+        model_sha256,
+        relign: env!("CARGO_PKG_VERSION"),
+        libtorch: "2.11.0",
+    };
+    let file = folder.join("summary.json");
+    fs::write(&file, serde_json::to_string_pretty(&summary)? + "\n").with_context(|| file.display().to_string())?;
+    Ok(summary)
+}
+
+fn before_and_after(folder: &Path, steps: u64) -> Option<(Vec<Tree>, Vec<Tree>)> {
+    let read = |step| read_trees(&held_out_file(&folder.join("held-out"), step)).ok();
+    Some((read(0)?, read(steps)?))
+}
+
+fn report(
+    recipe: &Recipe,
+    folder: &Path,
+    outcome: &Outcome,
+    summary: &Summary,
+    file: &Path,
+    json: bool,
+) -> anyhow::Result<()> {
+    let here = folder.display();
+    if outcome.interrupted {
+        eprintln!("interrupted after step {}; everything is saved in {here}", outcome.progress.step);
+        eprintln!("go on with: relign train {} --out {here} --resume", file.display());
+        if json {
+            say_json(summary)?;
+        }
+        anyhow::bail!("interrupted");
+    }
+    if json {
+        return say_json(summary);
+    }
+    if let (Some(base), Some(end)) = (summary.base, summary.end) {
+        say("")?;
+        say(format!("held-out accuracy before  {}", estimate(&base)))?;
+        say(format!("held-out accuracy after   {}", estimate(&end)))?;
+        if let Some(p) = summary.p_value {
+            say(format!("the same items, before against after: McNemar p = {p:.2e}"))?;
+        }
+    }
+    if let Some((before, after)) = before_and_after(folder, recipe.run.steps) {
+        for (before, after) in before.iter().zip(&after).take(3) {
+            say("")?;
+            say(format!("question  {}", one_line(&before.nodes[0].text)))?;
+            for (when, tree) in [("before", before), ("after", after)] {
+                let Some(leaf) = tree.leaves().next() else { continue };
+                let node = &tree.nodes[leaf];
+                let verdict = node.score.as_ref().map_or("", |score| match score.verdict {
+                    relign_core::Verdict::Correct => "right",
+                    relign_core::Verdict::Wrong => "wrong",
+                    relign_core::Verdict::Unparsed => "no answer",
+                    relign_core::Verdict::Failed => "not judged",
+                });
+                say(format!("{when:<8}  {}  [{verdict}]", one_line(&node.text)))?;
+            }
+        }
+    }
+    say("")?;
+    say(format!("{} steps, {} tokens, {}", summary.steps, summary.tokens, duration(summary.seconds)))?;
+    say(format!("the run            {here}"))?;
+    say(format!("the curve          {here}/curve.png, curve.svg"))?;
+    say(format!("the model          {here}/checkpoints/last (a Hugging Face folder)"))?;
+    say(format!("every sample       {here}/trees.jsonl.zst"))?;
+    say("")?;
+    say("next:")?;
+    say(format!("  relign chat --model {here}"))?;
+    say(format!("  relign eval {here} --task {}", recipe.environment.name))?;
+    say(format!("  tensorboard --logdir {here}"))?;
+    say(format!("  relign train {} --set seed={}", file.display(), recipe.seed.0 + 1))?;
+    Ok(())
+}
+
+fn one_line(text: &str) -> String {
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if text.chars().count() > 160 { text.chars().take(157).collect::<String>() + "..." } else { text }
+}
+
+/// What a run would do and need, without doing it.
+fn dry_run(recipe: &Recipe, folder: &Path, json: bool) -> anyhow::Result<()> {
+    let path = crate::models::resolve(&recipe.model.path)?;
+    let checkpoint = relign_model::Checkpoint::open(&path)?;
+    let algorithm: Box<dyn Algorithm> =
+        (find("algorithm", ALGORITHMS, &recipe.algorithm.name)?.build)(recipe.algorithm.settings.clone().into())?;
+    let kind = relign_model::resolve_dtype(recipe.model.dtype);
+    let need = memory::needed(checkpoint.config(), recipe, kind, algorithm.needs().reference);
+    let (have, samples) = (memory::total(), recipe.run.tasks as u64 * recipe.run.steps);
+    if json {
+        return say_json(&serde_json::json!({
+            "run": folder, "model": path, "dtype": kind_name(kind), "steps": recipe.run.steps, "groups": samples,
+            "memory_needed_bytes": need.total(), "memory_bytes": have, "parts": need,
+        }));
+    }
+    say(format!("run        {}", folder.display()))?;
+    say(format!(
+        "model      {} ({}), computed in {}",
+        path.display(),
+        checkpoint.config().model_type,
+        kind_name(kind)
+    ))?;
+    say(format!("task       {}", recipe.environment.name))?;
+    say(format!("algorithm  {}, {} steps of {} groups", recipe.algorithm.name, recipe.run.steps, recipe.run.tasks))?;
+    say(format!("memory     about {} of {}", memory::human(need.total()), memory::human(have)))?;
+    for (what, bytes) in need.parts() {
+        say(format!("           {:>9}  {what}", memory::human(bytes)))?;
+    }
+    if need.total() > have {
+        say("this will not fit: lower run.batch_tokens or run.sequences, or set run.recompute = true")?;
+    }
+    Ok(())
+}

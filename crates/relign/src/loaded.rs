@@ -1,0 +1,89 @@
+//! A model on its way from MODEL to an engine.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context;
+use relign_core::Dtype;
+use relign_engine::{Engine, EngineOptions};
+use relign_model::{Checkpoint, Kind, LoadError, Policy, Tokenizer, resolve_dtype};
+use sha2::{Digest, Sha256};
+
+use crate::models;
+
+/// A model's weights and tokenizer, read from a checkpoint.
+pub(crate) struct Loaded {
+    /// Where it was read from.
+    pub(crate) path: PathBuf,
+    /// The weights.
+    pub(crate) policy: Policy,
+    /// The tokenizer.
+    pub(crate) tokenizer: Arc<Tokenizer>,
+}
+
+impl Loaded {
+    /// Reads MODEL: a built-in name, a folder, a GGUF file, a hub id or a run's folder.
+    ///
+    /// # Errors
+    /// If there is no such model or it cannot be read.
+    pub(crate) fn open(model: &str, dtype: Dtype) -> anyhow::Result<Self> {
+        let path = models::resolve(model)?;
+        let checkpoint = Checkpoint::open(&path)?;
+        let tokenizer = Arc::new(checkpoint.tokenizer()?);
+        let source = |name: &str| checkpoint.tensor(name).map_err(LoadError::from);
+        let policy = Policy::load(checkpoint.config(), &source, resolve_dtype(dtype))
+            .with_context(|| format!("model {}", path.display()))?;
+        Ok(Self { path, policy, tokenizer })
+    }
+
+    /// An engine that samples from the policy and follows its updates.
+    ///
+    /// # Errors
+    /// If the options leave no room to work in.
+    pub(crate) fn engine(&mut self, sequences: usize, context: usize) -> anyhow::Result<Engine> {
+        engine(&mut self.policy, &self.tokenizer, sequences, context)
+    }
+}
+
+/// An engine over `policy`; a `context` of 0 takes the model's.
+pub(crate) fn engine(
+    policy: &mut Policy,
+    tokenizer: &Arc<Tokenizer>,
+    sequences: usize,
+    context: usize,
+) -> anyhow::Result<Engine> {
+    let options = EngineOptions {
+        max_sequences: sequences,
+        context: (context > 0).then_some(context),
+        ..EngineOptions::default()
+    };
+    let (family, config, kind) = (policy.family(), policy.config().clone(), policy.kind());
+    let vocabulary: Arc<Tokenizer> = Arc::clone(tokenizer);
+    Ok(Engine::new(family, &config, kind, vocabulary, &options)?)
+}
+
+/// The word for a type of products, as recipes write it.
+pub(crate) fn kind_name(kind: Kind) -> &'static str {
+    if kind == Kind::BFloat16 { "bf16" } else { "f32" }
+}
+
+/// SHA-256 over a checkpoint's weight files, in the order of their names, as hexadecimal digits.
+///
+/// # Errors
+/// If a file cannot be read.
+pub(crate) fn weights_hash(path: &Path) -> anyhow::Result<String> {
+    let mut files = vec![path.to_owned()];
+    if path.is_dir() {
+        files = std::fs::read_dir(path)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>()?;
+        files.retain(|file| file.extension().is_some_and(|e| e == "safetensors"));
+        files.retain(|file| file.file_name().is_some_and(|name| name != "optimizer.safetensors"));
+        files.sort();
+    }
+    let mut hasher = Sha256::new();
+    for file in files {
+        let mut reader = File::open(&file).with_context(|| file.display().to_string())?;
+        std::io::copy(&mut reader, &mut hasher).with_context(|| file.display().to_string())?;
+    }
+    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}

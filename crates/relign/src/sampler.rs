@@ -1,0 +1,160 @@
+//! Rollouts for training and measuring: strategies, engine, environment and rewards, wired.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use relign_core::{
+    Environment, Estimate, EvalSection, Event, GenerateError, Recipe, RolloutError, Rollouts, Sampling, Seed, Sink,
+    Split, Task, Tree, Verdict, find,
+};
+use relign_engine::Engine;
+use relign_model::Tokenizer;
+use relign_search::{Driver, Judge, STRATEGIES, StrategyFactory};
+
+/// Makes the samples of a run.
+pub(crate) struct Sampler {
+    engine: Engine,
+    tokenizer: Arc<Tokenizer>,
+    judge: Judge,
+    own: Judge,
+    strategy: Box<dyn StrategyFactory>,
+    sampling: Sampling,
+    seed: Seed,
+    measured: Measured,
+    interrupt: Arc<AtomicBool>,
+    /// Handed every set of held-out trees with the steps they were measured after.
+    pub(crate) keep: Box<dyn FnMut(u64, &[Tree]) -> anyhow::Result<()>>,
+}
+
+/// What held-out accuracy is measured on.
+pub(crate) struct Measured {
+    environment: Arc<dyn Environment>,
+    section: EvalSection,
+}
+
+impl Sampler {
+    /// The sampler that `recipe` asks for.
+    ///
+    /// # Errors
+    /// If a section does not fit, or no thread can be started.
+    pub(crate) fn new(
+        recipe: &Recipe,
+        engine: Engine,
+        tokenizer: Arc<Tokenizer>,
+        environment: Arc<dyn Environment>,
+        interrupt: Arc<AtomicBool>,
+    ) -> anyhow::Result<Self> {
+        let limit = Duration::from_secs_f64(recipe.run.reward_seconds);
+        let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+        let reward = relign_tasks::rewards(&recipe.rewards, Arc::clone(&environment))?;
+        let own = relign_tasks::rewards(&[], Arc::clone(&environment))?;
+        let section = &recipe.strategy;
+        let strategy = find("strategy", STRATEGIES, &section.name)?;
+        Ok(Self {
+            engine,
+            tokenizer,
+            judge: Judge::new(reward, threads, limit)?,
+            own: Judge::new(own, threads, limit)?,
+            strategy: (strategy.build)(section.settings.clone().into())?,
+            sampling: recipe.sampling.clone(),
+            seed: recipe.seed,
+            measured: Measured { environment, section: recipe.eval.clone() },
+            interrupt,
+            keep: Box::new(|_, _| Ok(())),
+        })
+    }
+
+    /// The engine.
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+}
+
+impl relign_train::Sampler for Sampler {
+    fn sample(
+        &mut self,
+        step: u64,
+        tasks: Vec<Task>,
+        sink: &mut dyn Sink,
+        each: &mut dyn FnMut(Tree),
+    ) -> Result<(), RolloutError> {
+        let mut progress = |p: relign_search::Progress| {
+            // A progress bar that cannot be drawn is no reason to stop.
+            let _ = sink.event(&Event::Progress { what: "sampling", done: p.done, total: p.total });
+        };
+        let mut driver = Driver {
+            engine: &mut self.engine,
+            tokenizer: self.tokenizer.as_ref(),
+            judge: &mut self.judge,
+            strategy: self.strategy.as_ref(),
+            sampling: self.sampling.clone(),
+            seed: self.seed.child("rollouts").index(step),
+            step,
+            interrupt: Arc::clone(&self.interrupt),
+            progress: Some(&mut progress),
+        };
+        driver.run(tasks, each)
+    }
+
+    fn measure(&mut self, step: u64, sink: &mut dyn Sink) -> Result<Estimate, RolloutError> {
+        let broke = |what: String| RolloutError::Generate(GenerateError::Engine(what));
+        let Measured { environment, section } = &self.measured;
+        let items = environment.len(Split::Eval).map_or(section.items, |n| n.min(section.items));
+        let tasks = (0..items)
+            .map(|index| environment.task(Split::Eval, index))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|what| RolloutError::Task { task: "held out".to_owned(), what })?;
+        let samples = find("strategy", STRATEGIES, "sample").map_err(|e| broke(e.to_string()))?;
+        let samples = (samples.build)(serde_json::json!({"n": section.samples})).map_err(|e| broke(e.to_string()))?;
+        let mut progress = |p: relign_search::Progress| {
+            let _ = sink.event(&Event::Progress { what: "measuring", done: p.done, total: p.total });
+        };
+        // Equal randomness before and after: what differs is the policy.
+        let mut driver = Driver {
+            engine: &mut self.engine,
+            tokenizer: self.tokenizer.as_ref(),
+            judge: &mut self.own,
+            strategy: samples.as_ref(),
+            sampling: Sampling { temperature: section.temperature, ..self.sampling.clone() },
+            seed: self.seed.child("measure"),
+            step,
+            interrupt: Arc::clone(&self.interrupt),
+            progress: Some(&mut progress),
+        };
+        let mut trees = Vec::new();
+        driver.run(tasks, &mut |tree| trees.push(tree))?;
+        (self.keep)(step, &trees).map_err(|error| broke(format!("{error:#}")))?;
+        Ok(accuracy(&trees))
+    }
+
+    fn published(&mut self, version: u64) {
+        self.engine.set_version(version);
+    }
+
+    fn release(&mut self) {
+        self.engine.release();
+    }
+}
+
+/// Each item's share of correct samples.
+pub(crate) fn shares(trees: &[Tree]) -> Vec<f64> {
+    let share = |tree: &Tree| {
+        let leaves: Vec<_> = tree.leaves().collect();
+        let right = leaves
+            .iter()
+            .filter(|&&leaf| tree.nodes[leaf].score.as_ref().is_some_and(|score| score.verdict == Verdict::Correct));
+        right.count() as f64 / leaves.len().max(1) as f64
+    };
+    trees.iter().map(share).collect()
+}
+
+/// Accuracy with its interval: Wilson's for one sample an item, clustered by item for several.
+pub(crate) fn accuracy(trees: &[Tree]) -> Estimate {
+    let shares = shares(trees);
+    if trees.iter().all(|tree| tree.leaves().count() <= 1) {
+        let hits = shares.iter().filter(|&&share| share > 0.5).count() as u64;
+        return relign_bench::wilson(hits, shares.len() as u64);
+    }
+    relign_bench::clustered(&shares)
+}
