@@ -22,6 +22,9 @@ pub(crate) struct Weights {
     tensors: BTreeMap<String, Stored>,
 }
 
+/// Decodes elements from bytes.
+pub(crate) type Decode = fn(&[u8], &mut [f32]);
+
 /// Where a tensor lies.
 pub(crate) struct Stored {
     shard: usize,
@@ -85,7 +88,7 @@ impl Weights {
     }
 
     /// The coded bytes of a tensor, the bytes of one element, and the function that decodes them.
-    pub(crate) fn read(&self, stored: &Stored) -> (&[u8], usize, fn(&[u8], &mut [f32])) {
+    pub(crate) fn read(&self, stored: &Stored) -> (&[u8], usize, Decode) {
         let bytes = &self.shards[stored.shard][stored.bytes.clone()];
         match stored.dtype {
             Dtype::F16 => (bytes, 2, |b, o| decode(b, o, |b| f16::from_le_bytes(b).to_f32())),

@@ -69,7 +69,7 @@ impl Tokenizer {
         let adds_bos = gguf.boolean("tokenizer.ggml.add_bos_token")?.unwrap_or(rule.adds_bos) && bos.is_some();
 
         let mut settings = Map::new();
-        // transformers must take tokenizer.json as it is, whatever class it knows for the family.
+        // The class that takes tokenizer.json as it is.
         settings.insert("tokenizer_class".to_owned(), json!("PreTrainedTokenizerFast"));
         settings.insert("clean_up_tokenization_spaces".to_owned(), json!(false));
         settings.insert("add_bos_token".to_owned(), json!(adds_bos));
@@ -104,7 +104,9 @@ impl Tokenizer {
             }
         }
         let inner = build(path, rule, &tokens, &kinds, &merges, bos.filter(|_| adds_bos))?;
-        Self::assemble(path, inner, Value::Object(settings), None, ends)
+        let mut tokenizer = Self::assemble(path, inner, Value::Object(settings), None, ends)?;
+        tokenizer.saved_nfc = rule.nfc;
+        Ok(tokenizer)
     }
 }
 

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use relign_core::{Message, Tokenize};
 use serde_json::Value;
+use tokenizers::normalizers::NFC;
 use tokenizers::{AddedVocabulary, Model, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer};
 
 use crate::checkpoint::read_json;
@@ -19,8 +20,9 @@ pub use stream::TextStream;
 /// A tokenizer with its chat template and end tokens.
 ///
 /// Built from a GGUF file it gives llama.cpp's tokens, from `tokenizer.json` those of transformers.
-/// (They differ for Qwen2 where text is not in Unicode's composed form NFC: transformers composes it
-/// first, GGUF has no place for that rule and llama.cpp takes it as it comes.)
+/// The two differ for Qwen2 where text is not in Unicode's composed form NFC: transformers composes it
+/// first, GGUF has no place for that rule and llama.cpp takes text as it comes. A saved folder holds
+/// the rule again, whatever the tokenizer was built from.
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     /// The added tokens with the special ones taken as plain text.
@@ -34,6 +36,8 @@ pub struct Tokenizer {
     config: Value,
     /// `generation_config.json`, likewise.
     generation: Option<Value>,
+    /// Text is composed to NFC by the `tokenizer.json` that is saved, though not here.
+    saved_nfc: bool,
 }
 
 /// The bytes of every token.
@@ -108,7 +112,8 @@ impl Tokenizer {
         let mut plain = inner.get_added_vocabulary().clone();
         plain.set_encode_special_tokens(true);
         let pieces = Pieces::new(&inner);
-        let tokenizer = Self { inner, plain, pieces, eos, bos, adds_bos, template, config, generation };
+        let tokenizer =
+            Self { inner, plain, pieces, eos, bos, adds_bos, template, config, generation, saved_nfc: false };
         // A vocabulary that lacks its own unknown token fails on the first odd character: say so now.
         let probe = tokenizer.pipeline(&tokenizer.plain, "Aa 1\u{fffd}\u{10ffff}");
         probe.map_err(|e| CheckpointError::malformed(path, "tokenizer", "one that takes any text", e.to_string()))?;
@@ -235,6 +240,11 @@ impl Tokenizer {
 
     /// `tokenizer.json`.
     pub(crate) fn to_json(&self) -> Result<String, String> {
+        if self.saved_nfc {
+            let mut composing = self.inner.clone();
+            composing.with_normalizer(Some(NFC));
+            return composing.to_string(false).map_err(|e| e.to_string());
+        }
         self.inner.to_string(false).map_err(|e| e.to_string())
     }
 

@@ -20,6 +20,8 @@ pub(super) struct Rule {
     pub(super) ignore_merges: bool,
     /// Whether text starts with the beginning-of-sequence token where the file does not say.
     pub(super) adds_bos: bool,
+    /// The models' own tokenizers compose text to NFC first, which llama.cpp does not.
+    pub(super) nfc: bool,
 }
 
 enum Cut {
@@ -41,31 +43,36 @@ const RULES: &[Rule] = &[
         cuts: &[Cut::Digits, Cut::Gpt2],
         ignore_merges: false,
         adds_bos: false,
+        nfc: false,
     },
     Rule {
         names: &["qwen2", "deepseek-r1-qwen", "stablelm2", "hunyuan", "megrez"],
         cuts: &[Cut::At(QWEN2)],
         ignore_merges: false,
         adds_bos: false,
+        nfc: true,
     },
     Rule {
         names: &["llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2"],
         cuts: &[Cut::At(LLAMA3)],
         ignore_merges: true,
         adds_bos: true,
+        nfc: false,
     },
-    Rule { names: &["dbrx", "smaug-bpe"], cuts: &[Cut::At(LLAMA3)], ignore_merges: false, adds_bos: false },
+    Rule { names: &["dbrx", "smaug-bpe"], cuts: &[Cut::At(LLAMA3)], ignore_merges: false, adds_bos: false, nfc: false },
     Rule {
         names: &["gpt-2", "phi-2", "mpt", "olmo", "jina-es", "jina-de", "jina-v2-es", "jina-v2-de", "gigachat"],
         cuts: &[Cut::Gpt2],
         ignore_merges: false,
         adds_bos: false,
+        nfc: false,
     },
     Rule {
         names: &["default"],
         cuts: &[Cut::At(r"[\p{P}\$\+<=>\^~\|]+"), Cut::Gpt2, Cut::At(r"\p{N}+"), Cut::At("[0-9][0-9][0-9]")],
         ignore_merges: false,
         adds_bos: false,
+        nfc: false,
     },
 ];
 

@@ -1,0 +1,150 @@
+//! Hugging Face folders: what transformers wrote is read, what is saved is read back, and what is
+//! missing is named.
+
+mod common;
+
+use std::path::Path;
+
+use relign_model::{Checkpoint, Kind, Tensor, save_folder};
+
+fn copy(name: &str) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    for entry in common::fixture(name).read_dir().expect("the fixture") {
+        let from = entry.expect("an entry").path();
+        std::fs::copy(&from, dir.path().join(from.file_name().expect("a name"))).expect("copies");
+    }
+    dir
+}
+
+fn error(path: &Path) -> String {
+    let checkpoint = match Checkpoint::open(path) {
+        Err(error) => return error.to_string(),
+        Ok(checkpoint) => checkpoint,
+    };
+    checkpoint.tokenizer().err().expect("something is wrong").to_string()
+}
+
+fn tensors(checkpoint: &Checkpoint) -> Vec<(String, Tensor)> {
+    checkpoint.names().into_iter().map(|n| (n.to_owned(), checkpoint.tensor(n).expect("reads"))).collect()
+}
+
+#[test]
+fn a_saved_folder_holds_the_same_model() {
+    for (name, eos) in [("tiny-llama", &[2][..]), ("tiny-qwen2", &[2]), ("tiny-llama.gguf", &[2, 0])] {
+        let checkpoint = Checkpoint::open(common::fixture(name)).expect("opens");
+        let tokenizer = checkpoint.tokenizer().expect("has a tokenizer");
+        assert_eq!(tokenizer.eos_ids(), eos, "{name}");
+        for kind in [Kind::Float, Kind::BFloat16, Kind::Half] {
+            let dirs = [0; 2].map(|_| {
+                let dir = tempfile::tempdir().expect("a temporary folder");
+                save_folder(dir.path(), checkpoint.config(), tensors(&checkpoint), &tokenizer, kind).expect("saves");
+                dir
+            });
+            let saved = Checkpoint::open(dirs[0].path()).expect("opens");
+            assert_eq!(saved.names(), checkpoint.names());
+            // The fixture's weights are numbers that all three types hold.
+            for ((name, a), (_, b)) in tensors(&checkpoint).into_iter().zip(tensors(&saved)) {
+                assert!(a.equal(&b), "{name} as {kind:?}");
+            }
+            let (mut a, mut b) = (checkpoint.config().clone(), saved.config().clone());
+            (a.raw, b.raw) = Default::default();
+            assert_eq!(a, b);
+            let again = saved.tokenizer().expect("has a tokenizer");
+            assert_eq!(again.eos_ids(), tokenizer.eos_ids());
+            let text = "<|im_start|>The end of it is 12.<|im_end|>";
+            assert_eq!(again.encode_with_specials(text), tokenizer.encode_with_specials(text));
+            assert_eq!(again.template().map(|t| t.source()), tokenizer.template().map(|t| t.source()));
+            for file in ["config.json", "generation_config.json", "model.safetensors", "tokenizer.json"] {
+                let [a, b] = dirs.each_ref().map(|dir| std::fs::read(dir.path().join(file)).expect("reads"));
+                assert_eq!(a, b, "{file} saved twice");
+            }
+        }
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let refused = save_folder(dir.path(), checkpoint.config(), tensors(&checkpoint), &tokenizer, Kind::Int64);
+        assert!(refused.expect_err("no float").to_string().contains("f32, f16 or bf16"));
+    }
+}
+
+#[test]
+fn an_unwritable_folder_is_named() {
+    let checkpoint = Checkpoint::open(common::fixture("tiny-llama")).expect("opens");
+    let tokenizer = checkpoint.tokenizer().expect("has a tokenizer");
+    let dir = Path::new("/no/such/folder");
+    let error = save_folder(dir, checkpoint.config(), tensors(&checkpoint), &tokenizer, Kind::Float);
+    assert!(error.expect_err("nowhere").to_string().starts_with("/no/such/folder/config.json"));
+}
+
+#[test]
+fn tensors_that_are_missing_or_misshapen_are_named() {
+    let checkpoint = Checkpoint::open(common::fixture("tiny-qwen2")).expect("opens");
+    let error = checkpoint.tensor("model.layers.7.mlp.up_proj.weight").expect_err("two layers").to_string();
+    assert!(error.contains("no tensor named model.layers.7.mlp.up_proj.weight"), "{error}");
+    assert!(error.contains("among them model.layers.0.mlp.up_proj.weight"), "{error}");
+    let error = checkpoint.tensor_of("model.norm.weight", &[33]).expect_err("32 wide").to_string();
+    assert!(error.contains("model.norm.weight: expected shape [33], got [32]"), "{error}");
+    assert_eq!(checkpoint.tensor_of("model.norm.weight", &[32]).expect("reads").size(), [32]);
+}
+
+#[test]
+fn what_is_missing_or_damaged_is_named() {
+    let shard = "model-00002-of-00002.safetensors";
+    let dir = copy("tiny-qwen2");
+    std::fs::remove_file(dir.path().join(shard)).expect("removes");
+    let told = error(dir.path());
+    assert!(told.contains(&format!("missing shard {shard}")) && told.contains("model.safetensors.index.json"), "{told}");
+
+    let dir = copy("tiny-qwen2");
+    let whole = std::fs::read(dir.path().join(shard)).expect("reads");
+    std::fs::write(dir.path().join(shard), &whole[..whole.len() / 2]).expect("writes");
+    let told = error(dir.path());
+    assert!(told.contains(shard) && told.contains("truncated or damaged"), "{told}");
+
+    let dir = copy("tiny-qwen2");
+    std::fs::copy(dir.path().join("model-00001-of-00002.safetensors"), dir.path().join(shard)).expect("copies");
+    let told = error(dir.path());
+    assert!(told.contains(shard) && told.contains("unique among shards"), "{told}");
+
+    let dir = copy("tiny-qwen2");
+    let index = dir.path().join("model.safetensors.index.json");
+    let text = std::fs::read_to_string(&index).expect("reads").replace(shard, "../secret.safetensors");
+    std::fs::write(&index, text).expect("writes");
+    assert!(error(dir.path()).contains("no plain file name"), "{}", error(dir.path()));
+
+    let dir = copy("tiny-llama");
+    std::fs::rename(dir.path().join("model.safetensors"), dir.path().join("pytorch_model.bin")).expect("renames");
+    let told = error(dir.path());
+    assert!(told.contains("pytorch_model.bin") && told.contains("runs code"), "{told}");
+
+    let dir = copy("tiny-llama");
+    std::fs::remove_file(dir.path().join("model.safetensors")).expect("removes");
+    assert!(error(dir.path()).contains("missing model.safetensors"), "{}", error(dir.path()));
+
+    let dir = copy("tiny-llama");
+    std::fs::remove_file(dir.path().join("config.json")).expect("removes");
+    assert!(error(dir.path()).contains("missing config.json"), "{}", error(dir.path()));
+
+    let dir = copy("tiny-llama");
+    std::fs::write(dir.path().join("config.json"), "{\"model_type\": ").expect("writes");
+    assert!(error(dir.path()).contains("valid JSON"), "{}", error(dir.path()));
+
+    let dir = copy("tiny-llama");
+    std::fs::remove_file(dir.path().join("tokenizer.json")).expect("removes");
+    assert!(error(dir.path()).contains("missing tokenizer.json"), "{}", error(dir.path()));
+
+    let dir = copy("tiny-llama");
+    std::fs::write(dir.path().join("chat_template.jinja"), "{% for %}").expect("writes");
+    assert!(error(dir.path()).contains("chat template"), "{}", error(dir.path()));
+
+    assert!(error(Path::new("/no/such/model")).contains("/no/such/model"));
+}
+
+#[test]
+fn a_model_without_a_template_gets_plain_text() {
+    use relign_core::{Message, Tokenize};
+    let dir = copy("tiny-llama");
+    std::fs::remove_file(dir.path().join("chat_template.jinja")).expect("removes");
+    let tokenizer = Checkpoint::open(dir.path()).expect("opens").tokenizer().expect("has a tokenizer");
+    assert!(tokenizer.template().is_none());
+    let tokens = tokenizer.render(&[Message::system("Be short."), Message::user("3 + 4?")]).expect("renders");
+    assert_eq!(tokenizer.decode(&tokens), "Be short.\n\n3 + 4?\n\n");
+}
