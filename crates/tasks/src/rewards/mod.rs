@@ -7,14 +7,16 @@ use relign_core::{Entry, Environment, Reward, Score, Task, Transcript};
 
 pub mod final_number;
 pub mod format;
+pub mod length;
 mod weighted;
 
 pub use final_number::FinalNumber;
 pub use format::Format;
+pub use length::Length;
 pub use weighted::Weighted;
 
 /// All rewards.
-pub const REWARDS: &[Entry<dyn Reward>] = &[final_number::ENTRY, format::ENTRY];
+pub const REWARDS: &[Entry<dyn Reward>] = &[final_number::ENTRY, format::ENTRY, length::ENTRY];
 
 /// An environment's own judgement, as a reward.
 pub struct Own(pub Arc<dyn Environment>);
