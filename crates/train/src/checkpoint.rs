@@ -122,9 +122,7 @@ impl Saved {
         let wrong = |what: String| TrainError::Checkpoint { path: path.clone(), what };
         let checkpoint = Checkpoint::open(&path).map_err(|e| wrong(e.to_string()))?;
         let (policy, optimizer) = trainer.parts_mut();
-        policy
-            .restore(&|name| checkpoint.tensor(name).map_err(LoadError::from))
-            .map_err(|e| wrong(e.to_string()))?;
+        policy.restore(&|name| checkpoint.tensor(name).map_err(LoadError::from)).map_err(|e| wrong(e.to_string()))?;
         policy.set_version(progress.version);
         optimizer.set_taken(progress.optimizer_steps);
         let moments = path.join(MOMENTS);
@@ -133,9 +131,10 @@ impl Saved {
             .into_iter()
             .collect();
         for (name, mut state) in optimizer.state(policy) {
-            let loaded = stored
-                .remove(&name)
-                .ok_or_else(|| TrainError::Checkpoint { path: moments.clone(), what: format!("`{name}` is missing") })?;
+            let loaded = stored.remove(&name).ok_or_else(|| TrainError::Checkpoint {
+                path: moments.clone(),
+                what: format!("`{name}` is missing"),
+            })?;
             if loaded.size() != state.size() {
                 let what = format!("`{name}`: expected shape {:?}, got {:?}", state.size(), loaded.size());
                 return Err(TrainError::Checkpoint { path: moments, what });

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
     /// A number that must be finite is not. Weights are those of before the step.
-    #[error("step {step}: {what} is {value}; expected a finite number. The weights of the last checkpoint are unharmed; a lower learning rate or tighter clipping usually helps")]
+    #[error(
+        "step {step}: {what} is {value}; expected a finite number. The weights of the last checkpoint are unharmed; a lower learning rate or tighter clipping usually helps"
+    )]
     NotFinite {
         /// The step.
         step: u64,

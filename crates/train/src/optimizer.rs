@@ -79,12 +79,8 @@ impl Optimizer {
     /// The global norm of the sums.
     #[must_use]
     pub fn norm(&self) -> f64 {
-        let squares: f64 = self
-            .grads
-            .iter()
-            .flatten()
-            .map(|g| g.norm().to_kind(Kind::Double).double_value(&[]).powi(2))
-            .sum();
+        let squares: f64 =
+            self.grads.iter().flatten().map(|g| g.norm().to_kind(Kind::Double).double_value(&[]).powi(2)).sum();
         squares.sqrt()
     }
 
@@ -148,14 +144,7 @@ mod tests {
 
     fn rates(schedule: Schedule, warmup: u64) -> Vec<f64> {
         let section = OptimizerSection { lr: 1.0, warmup, schedule, ..OptimizerSection::default() };
-        let mut optimizer = Optimizer {
-            section,
-            total: 10,
-            taken: 0,
-            first: vec![],
-            second: vec![],
-            grads: vec![],
-        };
+        let mut optimizer = Optimizer { section, total: 10, taken: 0, first: vec![], second: vec![], grads: vec![] };
         (0..10)
             .map(|taken| {
                 optimizer.taken = taken;

@@ -321,10 +321,8 @@ impl HeadPass<'_> {
         sums.kl += loss.kl;
         relign_model::backward(&loss.value, &loss.value.ones_like()).map_err(TrainError::Backend)?;
         let numbers = |leaf: &Tensor| -> Vec<f32> {
-            relign_model::take_grad(leaf).map_or_else(
-                || vec![0.0; logp.len()],
-                |g| Vec::<f32>::try_from(g.contiguous()).expect("an f32 vector"),
-            )
+            relign_model::take_grad(leaf)
+                .map_or_else(|| vec![0.0; logp.len()], |g| Vec::<f32>::try_from(g.contiguous()).expect("an f32 vector"))
         };
         let (d_logp, d_entropy) = (numbers(&out.logp), numbers(&out.entropy));
 
@@ -442,4 +440,3 @@ fn blocks(part: &Packed, rows: usize) -> Vec<(std::ops::Range<usize>, std::ops::
 fn chunks(range: std::ops::Range<usize>, size: usize) -> Vec<std::ops::Range<usize>> {
     range.clone().step_by(size).map(|start| start..(start + size).min(range.end)).collect()
 }
-

@@ -52,7 +52,7 @@ fn the_budget_of_a_part_changes_nothing() {
                 assert!(gap < 1e-5, "{family}, budget {budget}: gradients differ by {gap}");
                 assert!((one.loss - many.loss).abs() < 1e-6 && (one.entropy - many.entropy).abs() < 1e-5);
                 assert_eq!(one.trained_tokens, many.trained_tokens);
-                assert!(many.forwarded_tokens > one.forwarded_tokens, "{family}: budget {budget} splits groups");
+                assert_eq!(many.forwarded_tokens > one.forwarded_tokens, budget < 60, "{family}: groups are split");
             }
         }
     }

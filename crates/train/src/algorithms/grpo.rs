@@ -107,7 +107,8 @@ const EPSILON: f64 = 1e-4;
 
 impl Grpo {
     fn check(&self) -> Result<(), ConfigError> {
-        let bounds = [("clip_low", self.clip_low, 1.0), ("clip_high", self.clip_high, f64::MAX), ("kl", self.kl, f64::MAX)];
+        let bounds =
+            [("clip_low", self.clip_low, 1.0), ("clip_high", self.clip_high, f64::MAX), ("kl", self.kl, f64::MAX)];
         for (name, value, most) in bounds {
             if !(value >= 0.0 && value <= most) {
                 return Err(ConfigError::at(name, format!("expected a number from 0 to {most}, got {value}")));
@@ -172,7 +173,7 @@ impl Algorithm for Grpo {
                 KlEstimator::K2 => d.square() * 0.5,
                 KlEstimator::K3 => k3,
             };
-            per_token = per_token + estimate * self.kl;
+            per_token += estimate * self.kl;
         }
         let weighted: Tensor = match self.aggregate {
             Aggregate::Token => per_token / batch.total_tokens as f64,
