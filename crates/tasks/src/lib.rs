@@ -54,3 +54,8 @@ pub fn rewards(sections: &[RewardSection], environment: Arc<dyn Environment>) ->
     }
     Ok(Arc::new(weighted))
 }
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
