@@ -247,3 +247,90 @@ impl Blocks {
 pub(crate) fn common(a: &[u32], b: &[u32]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A sequence as the engine keeps one: its tokens and its blocks.
+    type Held = (Vec<u32>, Vec<u32>);
+
+    /// Takes what is there of `tokens` and computes the rest; `None` where room ran out.
+    fn enter(blocks: &mut Blocks, tokens: &[u32]) -> Option<Held> {
+        let found = blocks.find(tokens);
+        let mut ids = found.full.clone();
+        ids.iter().for_each(|&id| blocks.hold(id));
+        for (i, &token) in tokens.iter().enumerate().skip(ids.len() * BLOCK) {
+            if i % BLOCK == 0 {
+                let Some(id) = blocks.take() else {
+                    blocks.release(&ids);
+                    return None;
+                };
+                ids.push(id);
+            }
+            let parent = (i / BLOCK).checked_sub(1).map(|before| ids[before]);
+            ids[i / BLOCK] = blocks.computed(ids[i / BLOCK], parent, token);
+        }
+        Some((tokens.to_vec(), ids))
+    }
+
+    fn check(blocks: &Blocks, held: &[Held]) {
+        let mut holders = vec![0; blocks.blocks.len()];
+        for (tokens, ids) in held {
+            let found = blocks.find(tokens);
+            assert_eq!(found.tokens(), tokens.len(), "what is held is found");
+            for (&id, tokens) in ids.iter().zip(tokens.chunks(BLOCK)) {
+                assert_eq!(&blocks.blocks[id as usize].tokens[..tokens.len()], tokens);
+                holders[id as usize] += 1;
+            }
+        }
+        let (mut cached, mut leaves) = (0, BTreeSet::new());
+        for (id, block) in blocks.blocks.iter().enumerate() {
+            assert_eq!(block.holders, holders[id], "block {id}");
+            if block.holders == 0 && !block.tokens.is_empty() {
+                cached += 1;
+                if block.children.is_empty() {
+                    leaves.insert((block.released, id as u32));
+                }
+            }
+            let siblings = blocks.siblings(block.parent);
+            assert_eq!(siblings.contains(&(id as u32)), !block.tokens.is_empty(), "block {id} in the tree");
+            if let Some(parent) = block.parent {
+                let parent = &blocks.blocks[parent as usize];
+                assert!(parent.holders >= block.holders.min(1) && parent.tokens.len() == BLOCK);
+            }
+        }
+        assert_eq!((blocks.cached, &blocks.leaves), (cached, &leaves));
+        let in_use = holders.iter().filter(|&&n| n > 0).count();
+        assert_eq!(in_use + cached + blocks.free.len(), blocks.room());
+        assert!(blocks.room() <= blocks.limit);
+    }
+
+    proptest! {
+        #[test]
+        fn accounts_balance(steps in prop::collection::vec((0_usize..4, 1_usize..60, 0_usize..8), 1..60)) {
+            let mut blocks = Blocks::new(12);
+            let mut held: Vec<Held> = Vec::new();
+            for (what, len, which) in steps {
+                if what == 0 && !held.is_empty() {
+                    let (_, ids) = held.swap_remove(which % held.len());
+                    blocks.release(&ids);
+                } else {
+                    // Sequences that part at different places.
+                    let tokens: Vec<u32> =
+                        (0..len).map(|i| if i >= which * 9 { 1000 * which as u32 + i as u32 } else { i as u32 }).collect();
+                    held.extend(enter(&mut blocks, &tokens));
+                }
+                check(&blocks, &held);
+            }
+            let ids: Vec<_> = held.drain(..).map(|(_, ids)| ids).collect();
+            ids.iter().for_each(|ids| blocks.release(ids));
+            check(&blocks, &held);
+            prop_assert_eq!(blocks.available_beside(&Found::default()), 12);
+            prop_assert_eq!((0..12).filter_map(|_| blocks.take()).count(), 12, "all can be had again");
+            prop_assert_eq!(blocks.take(), None);
+        }
+    }
+}

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use relign_core::{Completion, Finish, Generate, GenerateError, Request};
 use relign_model::kv::{KvPool, PagedRow};
 use relign_model::logits::{Draw, draw};
-use relign_model::{Config, Family, Kind, Tensor, no_grad_guard};
+use relign_model::ops::{linear, sampling_guard};
+use relign_model::{Config, Family, Kind, Tensor};
 
 use crate::blocks::{Blocks, Found, common};
 use crate::sequence::Sequence;
@@ -291,7 +292,7 @@ impl Engine {
             if last.len() < n {
                 hidden = hidden.index_select(0, &Tensor::from_slice(&last));
             }
-            draw(&hidden.linear::<&Tensor>(self.family.head(), None), &draws)
+            draw(&linear(&hidden, self.family.head(), None), &draws)
         };
         self.stats.forward_passes += 1;
         self.stats.computed_tokens += n as u64;
@@ -381,7 +382,7 @@ impl Generate for Engine {
     /// If the backend failed (out of memory) or the weights give no finite numbers. Requests in
     /// flight stay so: they can be cancelled, or polled for again.
     fn poll(&mut self) -> Result<Vec<Completion>, GenerateError> {
-        let _no_grad = no_grad_guard();
+        let _sampling = sampling_guard();
         for _ in 0..PASSES {
             if !self.done.is_empty() || (self.running.is_empty() && self.waiting.is_empty()) {
                 break;

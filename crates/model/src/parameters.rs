@@ -42,7 +42,7 @@ impl Linear {
     /// `x` `[n, in]` to `[n, out]`.
     #[must_use]
     pub fn forward(&self, x: &Tensor) -> Tensor {
-        x.linear(&self.weight, self.bias.as_ref())
+        crate::ops::linear(x, &self.weight, self.bias.as_ref())
     }
 }
 

@@ -49,6 +49,8 @@ pub fn config(model_type: &str) -> Config {
 /// A policy with weights drawn by name. Its logits are far apart: no two orders of summation may
 /// choose another token.
 pub fn policy(model_type: &str, seed: u64) -> Policy {
+    // So small a model is slower on several threads.
+    relign_model::set_num_threads(1);
     let config = config(model_type);
     let (hidden, kv, q) = (48, 16, 48);
     let shape = |name: &str| -> Vec<i64> {

@@ -9,6 +9,7 @@
 pub(crate) mod adamw;
 pub(crate) mod dense;
 pub(crate) mod element;
+pub(crate) mod gemv;
 pub(crate) mod math;
 pub(crate) mod norm;
 pub(crate) mod paged;
