@@ -1,1 +1,19 @@
-fn main() {}
+//! `relign`: trains language models to reason, asks them and measures them.
+
+mod allocator;
+mod cli;
+mod commands;
+mod loaded;
+mod memory;
+mod models;
+mod recipe_file;
+mod registry;
+mod sampler;
+mod sinks;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    allocator::keep_memory();
+    cli::main()
+}

@@ -64,11 +64,6 @@ impl Sampler {
             keep: Box::new(|_, _| Ok(())),
         })
     }
-
-    /// The engine.
-    pub(crate) fn engine(&self) -> &Engine {
-        &self.engine
-    }
 }
 
 impl relign_train::Sampler for Sampler {

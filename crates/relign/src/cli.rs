@@ -1,0 +1,172 @@
+//! The command line: what can be said, and what becomes of it.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::commands;
+
+/// Reads the arguments, runs the command and says what went wrong.
+pub(crate) fn main() -> ExitCode {
+    let cli = Cli::parse(); // exits with 2 and an explanation where the call is wrong
+    match cli.command.run(cli.json) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            let usage = error.downcast_ref::<Usage>().is_some();
+            eprintln!("error: {error:#}");
+            ExitCode::from(if usage { 2 } else { 1 })
+        }
+    }
+}
+
+/// The reader of our output went away (`relign list | head`): no failure of ours.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+        .any(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+/// The call or the recipe is wrong: exit status 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Usage(pub(crate) String);
+
+impl Usage {
+    pub(crate) fn error(message: impl Into<String>) -> anyhow::Error {
+        Self(message.into()).into()
+    }
+}
+
+/// Trains language models to reason, asks them and measures them.
+#[derive(Debug, Parser)]
+#[command(name = "relign", version, max_term_width = 100, disable_help_subcommand = true)]
+#[command(after_help = "Start here:
+  relign doctor                           what this machine has, and what is wrong
+  relign train recipes/quickstart.toml    a small model learns arithmetic before your eyes
+  relign list                             everything a recipe can name
+  relign explain grpo                     its manual and its settings
+
+Exit status: 0 done, 1 it failed, 2 the call or the recipe is wrong.")]
+pub(crate) struct Cli {
+    /// Print one JSON object a line on stdout, the summary last; messages go to stderr
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// RELIGN's side of the benches
+    #[command(hide = true, subcommand)]
+    Measure(commands::measure::Measure),
+    /// Train a model on a recipe
+    #[command(after_help = "Examples:
+  relign train recipes/quickstart.toml
+  relign train recipes/quickstart.toml --set seed=2 --set run.steps=20 --out runs/short
+  relign train recipes/quickstart.toml --resume     go on after an interruption
+  relign train recipes/quickstart.toml --dry-run    what would run, and the memory it needs
+
+Ctrl-C saves and ends; a second one ends at once.")]
+    Train {
+        /// The recipe, a TOML file; `relign explain recipe` shows what it can hold
+        recipe: std::path::PathBuf,
+        /// The run's folder [default: runs/NAME-SEED]
+        #[arg(long, value_name = "DIR")]
+        out: Option<std::path::PathBuf>,
+        /// Change a setting of the recipe, in TOML's words: run.steps=20
+        #[arg(long = "set", value_name = "A.B=C")]
+        sets: Vec<String>,
+        /// Go on with the run in the folder
+        #[arg(long)]
+        resume: bool,
+        /// Say what would run and how much memory it needs, and stop
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Continue prompts
+    #[command(after_help = "Examples:
+  relign generate --model smollm2 --prompt 'What is 17 + 25?'
+  relign generate --model runs/quickstart-1 --prompt 'What is 17 + 25?' -n 8 --temperature 1 --json
+  relign generate --model smollm2 --file prompts.jsonl --json > answers.jsonl
+
+A line of the file is {\"prompt\": \"...\"} or {\"messages\": [{\"role\": \"user\", \"content\": \"...\"}]}.")]
+    Generate(commands::generate::Asked),
+    /// Talk with a model
+    #[command(after_help = "Examples:
+  relign chat smollm2
+  relign chat runs/quickstart-1 --system 'Answer with one number.'
+  printf 'Hello\\nAnd now in French.\\n' | relign chat smollm2 --json")]
+    Chat(commands::chat::Asked),
+    /// Measure a model on a task: accuracy with its 95 % interval
+    #[command(after_help = "Examples:
+  relign eval smollm2 --task arithmetic --limit 200
+  relign eval runs/quickstart-1                     the task it was trained on
+  relign eval smollm2 --task arithmetic --set level=2 --samples 4 --temperature 1 --json
+  relign eval smollm2 --task gsm8k --set path=data/gsm8k --out results/gsm8k")]
+    Eval(commands::eval::Asked),
+    /// List everything a recipe can name
+    List,
+    /// Show the manual and the settings of one thing
+    #[command(after_help = "Examples:
+  relign explain grpo
+  relign explain recipe        the sections of a recipe and their settings
+  relign explain environment:arithmetic     where a name is taken twice")]
+    Explain {
+        /// A name from `relign list`, `recipe`, or a section of a recipe
+        name: String,
+    },
+    /// Fetch a model once, for later use without a network
+    #[command(after_help = "Examples:
+  relign pull smollm2
+  relign pull HuggingFaceTB/SmolLM2-135M-Instruct
+
+Models lie in ~/.cache/relign/models; RELIGN_MODELS names another folder, HF_ENDPOINT another hub.")]
+    Pull {
+        /// A built-in name or a hub id
+        model: String,
+    },
+    /// Look at this machine: what was found, what is wrong, what to do
+    Doctor,
+    /// Print a script that completes relign's commands in a shell
+    #[command(after_help = "Example:
+  relign completions bash > ~/.local/share/bash-completion/completions/relign")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the JSON schema of recipes, for editors
+    Schema,
+}
+
+impl Command {
+    fn run(self, json: bool) -> anyhow::Result<()> {
+        match self {
+            Self::Measure(what) => commands::measure::run(&what),
+            Self::Train { recipe, out, sets, resume, dry_run } => {
+                commands::train::run(&commands::train::Asked { recipe, out, sets, resume, dry_run, json })
+            }
+            Self::Generate(asked) => commands::generate::run(&asked, json),
+            Self::Chat(asked) => commands::chat::run(&asked, json),
+            Self::Eval(asked) => commands::eval::run(&asked, json),
+            Self::List => commands::list::run(json),
+            Self::Explain { name } => commands::explain::run(&name, json),
+            Self::Pull { model } => commands::pull::run(&model, json),
+            Self::Doctor => commands::doctor::run(json),
+            Self::Completions { shell } => commands::completions::run(shell),
+            Self::Schema => commands::completions::schema(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

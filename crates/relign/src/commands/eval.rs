@@ -1,0 +1,286 @@
+//! `relign eval`: a model's accuracy on a task, with its interval.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use relign_core::{Environment, Estimate, Finish, Recipe, Rollouts, Seed, Split, Tree, Verdict, find};
+use relign_search::{Driver, Judge, STRATEGIES};
+use serde::Serialize;
+use serde_json::json;
+
+use super::sampling::{SamplingArgs, at_least_one, bar, peak_gb};
+use super::{say, say_json};
+use crate::cli::Usage;
+use crate::loaded::{Loaded, kind_name};
+use crate::recipe_file;
+use crate::sinks::jsonl::write_trees;
+use crate::sinks::terminal::estimate;
+
+/// What `eval` was told.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Asked {
+    /// A built-in name, a Hugging Face folder, a GGUF file, a hub id or a run's folder
+    model: String,
+    /// The environment whose held-out tasks are asked [default: the run's own, for a run's folder]
+    #[arg(long, value_name = "NAME")]
+    task: Option<String>,
+    /// A setting of the environment; the value is TOML, or else a string
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    sets: Vec<String>,
+    /// Tasks asked
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..))]
+    limit: u64,
+    /// Samples of each task; more than 1 needs a temperature above 0
+    #[arg(long, value_name = "K", default_value_t = 1, value_parser = at_least_one)]
+    samples: usize,
+    /// Write `trees.jsonl.zst` and `summary.json` there
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    sampling: SamplingArgs,
+}
+
+/// The last line of `--json`, and `summary.json`.
+#[derive(Debug, Serialize)]
+struct Summary {
+    summary: bool,
+    model: String,
+    path: PathBuf,
+    task: String,
+    settings: serde_json::Value,
+    #[serde(flatten)]
+    accuracy: Estimate,
+    #[serde(flatten)]
+    counts: Counts,
+    temperature: f32,
+    max_tokens: usize,
+    seed: u64,
+    dtype: &'static str,
+    seconds: f64,
+    tokens_per_second: f64,
+    peak_rss_gb: f64,
+    relign: &'static str,
+}
+
+/// What became of the samples.
+#[derive(Debug, Default, PartialEq, Serialize)]
+struct Counts {
+    samples: u64,
+    correct: u64,
+    /// Samples in which no answer was found; they count as wrong.
+    unparsed: u64,
+    /// Samples cut off by the token limit.
+    truncated: u64,
+    /// Samples whose judge failed; they are left out.
+    failed: u64,
+    tokens: u64,
+}
+
+pub(crate) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
+    if asked.samples > 1 && asked.sampling.temperature == 0.0 {
+        return Err(Usage::error("--samples above 1 needs --temperature above 0: greedy samples are all the same"));
+    }
+    let recipe = run_recipe(&asked.model)?;
+    let section = match (&asked.task, &recipe) {
+        (Some(task), _) => recipe_file::section("environment", task, None, &asked.sets)?,
+        (None, Some(recipe)) => {
+            let own = &recipe.environment;
+            recipe_file::section("environment", &own.name, Some(&own.settings), &asked.sets)?
+        }
+        (None, None) => {
+            return Err(Usage::error(
+                "expected --task NAME (`relign list` shows the environments); only a run's folder names its own",
+            ));
+        }
+    };
+    let environment: Arc<dyn Environment> =
+        Arc::from(relign_tasks::environment(&section).map_err(|error| Usage(error.to_string()))?);
+    let items = environment.len(Split::Eval).map_or(asked.limit, |n| n.min(asked.limit));
+    let tasks = (0..items).map(|index| environment.task(Split::Eval, index)).collect::<Result<Vec<_>, _>>();
+    let tasks = tasks.map_err(anyhow::Error::msg)?;
+    anyhow::ensure!(!tasks.is_empty(), "task {}: expected held-out items, it has none", section.name);
+
+    let mut loaded = Loaded::open(&asked.model, asked.sampling.dtype)?;
+    let mut engine = loaded.engine((tasks.len() * asked.samples).min(128), 0)?;
+    let sampling = asked.sampling.sampling(recipe.as_ref().map_or(256, |recipe| recipe.sampling.max_tokens));
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut judge =
+        Judge::new(relign_tasks::rewards(&[], Arc::clone(&environment))?, threads, Duration::from_secs(10))?;
+    let strategy = (find("strategy", STRATEGIES, "sample")?.build)(json!({"n": asked.samples}))?;
+    let bar = bar(tasks.len() * asked.samples);
+    let mut progress = |p: relign_search::Progress| {
+        bar.set_position(p.done as u64);
+        bar.set_message(format!("{} tokens", p.tokens));
+    };
+    let started = Instant::now();
+    let mut trees = Vec::with_capacity(tasks.len());
+    Driver {
+        engine: &mut engine,
+        tokenizer: loaded.tokenizer.as_ref(),
+        judge: &mut judge,
+        strategy: strategy.as_ref(),
+        sampling: sampling.clone(),
+        seed: Seed(asked.sampling.seed).child("eval"),
+        step: 0,
+        interrupt: Arc::new(AtomicBool::new(false)),
+        progress: Some(&mut progress),
+    }
+    .run(tasks, &mut |tree| trees.push(tree))?;
+    bar.finish_and_clear();
+    let seconds = started.elapsed().as_secs_f64();
+    let counts = count(&trees);
+    let judged = counts.samples - counts.failed;
+    anyhow::ensure!(judged > 0, "all {} samples failed to be judged: {}", counts.samples, first_failure(&trees));
+    let summary = Summary {
+        summary: true,
+        model: asked.model.clone(),
+        path: loaded.path.clone(),
+        task: section.name.clone(),
+        settings: section.settings.clone().into(),
+        accuracy: accuracy(&trees),
+        tokens_per_second: counts.tokens as f64 / seconds,
+        counts,
+        temperature: sampling.temperature,
+        max_tokens: sampling.max_tokens,
+        seed: asked.sampling.seed,
+        dtype: kind_name(loaded.policy.kind()),
+        seconds,
+        peak_rss_gb: peak_gb(),
+        relign: env!("CARGO_PKG_VERSION"),
+    };
+    if let Some(out) = &asked.out {
+        write(out, &trees, &summary)?;
+    }
+    if as_json {
+        trees.iter().try_for_each(|tree| say_json(&item(tree)))?;
+        return say_json(&summary);
+    }
+    report(&summary, asked.out.as_deref())
+}
+
+/// The recipe of the run whose folder `model` is, if it is one.
+fn run_recipe(model: &str) -> anyhow::Result<Option<Recipe>> {
+    let file = Path::new(model).join("recipe.toml");
+    if file.is_file() { recipe_file::load(&file, &[]).map(Some) } else { Ok(None) }
+}
+
+fn leaves(tree: &Tree) -> impl Iterator<Item = &relign_core::Node> {
+    tree.leaves().map(|leaf| &tree.nodes[leaf]).filter(|node| node.parent.is_some())
+}
+
+fn verdict(node: &relign_core::Node) -> Verdict {
+    node.score.as_ref().map_or(Verdict::Failed, |score| score.verdict)
+}
+
+fn count(trees: &[Tree]) -> Counts {
+    let mut counts = Counts::default();
+    for node in trees.iter().flat_map(leaves) {
+        counts.samples += 1;
+        counts.tokens += node.tokens.len() as u64;
+        counts.truncated += u64::from(node.finish == Some(Finish::Length));
+        match verdict(node) {
+            Verdict::Correct => counts.correct += 1,
+            Verdict::Unparsed => counts.unparsed += 1,
+            Verdict::Failed => counts.failed += 1,
+            Verdict::Wrong => {}
+        }
+    }
+    counts
+}
+
+fn first_failure(trees: &[Tree]) -> &str {
+    let mut scores = trees.iter().flat_map(leaves).filter_map(|node| node.score.as_ref());
+    scores.find(|score| score.verdict == Verdict::Failed).map_or("no score", |score| score.reason.as_str())
+}
+
+/// The share of correct samples: Wilson's interval for one judged sample an item, clustered by item
+/// for several. What no judge could judge is left out.
+fn accuracy(trees: &[Tree]) -> Estimate {
+    let judged: Vec<Vec<bool>> = trees
+        .iter()
+        .map(|tree| {
+            leaves(tree).map(verdict).filter(|v| *v != Verdict::Failed).map(|v| v == Verdict::Correct).collect()
+        })
+        .filter(|item: &Vec<bool>| !item.is_empty())
+        .collect();
+    let right = |item: &[bool]| item.iter().filter(|&&correct| correct).count();
+    if judged.iter().all(|item| item.len() == 1) {
+        return relign_bench::wilson(judged.iter().map(|item| right(item) as u64).sum(), judged.len() as u64);
+    }
+    let means: Vec<f64> = judged.iter().map(|item| right(item) as f64 / item.len() as f64).collect();
+    relign_bench::clustered(&means)
+}
+
+fn item(tree: &Tree) -> serde_json::Value {
+    let samples: Vec<_> = leaves(tree)
+        .map(|node| json!({"text": node.text, "score": node.score, "finish": node.finish, "tokens": node.tokens.len()}))
+        .collect();
+    json!({"task": tree.task.id, "answer": tree.task.answer, "samples": samples})
+}
+
+fn write(out: &Path, trees: &[Tree], summary: &Summary) -> anyhow::Result<()> {
+    std::fs::create_dir_all(out).with_context(|| out.display().to_string())?;
+    write_trees(&out.join("trees.jsonl.zst"), trees)?;
+    let file = out.join("summary.json");
+    std::fs::write(&file, serde_json::to_string_pretty(summary)? + "\n").with_context(|| file.display().to_string())
+}
+
+fn report(summary: &Summary, out: Option<&Path>) -> anyhow::Result<()> {
+    let Summary { counts, accuracy, .. } = summary;
+    say(format_args!("{} on {}: accuracy {}", summary.model, summary.task, estimate(accuracy)))?;
+    let share = |n: u64| 100.0 * n as f64 / counts.samples.max(1) as f64;
+    say(format_args!(
+        "{} samples: {:.1} % without an answer, {:.1} % cut off, {:.0} tokens on average",
+        counts.samples,
+        share(counts.unparsed),
+        share(counts.truncated),
+        counts.tokens as f64 / counts.samples.max(1) as f64
+    ))?;
+    if counts.failed > 0 {
+        say(format_args!("{} samples could not be judged and are left out", counts.failed))?;
+    }
+    say(format_args!("{:.1} s, {:.0} tokens a second, {}", summary.seconds, summary.tokens_per_second, summary.dtype))?;
+    match out {
+        Some(out) => Ok(say(format_args!("written: {}", out.display()))?),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use relign_core::{Author, Node, Score, Task};
+
+    fn tree(scores: &[Score]) -> Tree {
+        let mut tree = Tree::new(Task::default(), vec![1]);
+        for score in scores {
+            tree.push(Node {
+                parent: Some(0),
+                author: Author::Policy,
+                tokens: vec![1, 2],
+                logprobs: vec![-0.1, -0.1],
+                text: String::new(),
+                version: 0,
+                finish: Some(Finish::Length),
+                score: Some(score.clone()),
+            });
+        }
+        tree
+    }
+
+    #[test]
+    fn what_could_not_be_judged_is_left_out_and_counted() {
+        let (right, wrong, failed) = (Score::correct(""), Score::wrong(""), Score::failed("timeout"));
+        let trees = [&right, &wrong, &failed].map(|score| tree(std::slice::from_ref(score)));
+        let estimate = accuracy(&trees);
+        assert_eq!((estimate.accuracy, estimate.n), (0.5, 2));
+        let counts = count(&trees);
+        assert_eq!((counts.samples, counts.correct, counts.failed, counts.truncated), (3, 1, 1, 3));
+        assert_eq!(first_failure(&trees), "timeout");
+        let several = [tree(&[right.clone(), failed]), tree(&[right, wrong])];
+        assert_eq!(accuracy(&several).accuracy, 0.75);
+    }
+}

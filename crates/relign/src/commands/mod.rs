@@ -1,0 +1,28 @@
+//! The commands, one file each.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+pub(crate) mod chat;
+pub(crate) mod completions;
+pub(crate) mod doctor;
+pub(crate) mod eval;
+pub(crate) mod explain;
+pub(crate) mod generate;
+pub(crate) mod list;
+pub(crate) mod measure;
+pub(crate) mod pull;
+pub(crate) mod sampling;
+pub(crate) mod train;
+
+/// Prints `text` and a line break on stdout. Unlike `println!`, a reader that went away is an error
+/// to pass on, not a panic.
+fn say(text: impl std::fmt::Display) -> io::Result<()> {
+    writeln!(io::stdout().lock(), "{text}")
+}
+
+/// Prints one JSON object as a line on stdout.
+fn say_json(value: &impl Serialize) -> anyhow::Result<()> {
+    Ok(say(serde_json::to_string(value)?)?)
+}

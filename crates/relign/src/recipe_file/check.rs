@@ -1,0 +1,127 @@
+//! What a recipe must be beyond its types.
+
+use relign_core::{ConfigError, Recipe};
+use serde_json::Value;
+
+use super::{Fault, fault_of, nearest};
+use crate::registry::{KINDS, Kind};
+
+/// Everything in `recipe` that makes no sense, in the order of its sections.
+pub(crate) fn check(recipe: &Recipe) -> Vec<Fault> {
+    let mut faults = numbers(recipe);
+    named(&mut faults, "environment", &recipe.environment.name, "environment", &recipe.environment.settings);
+    for (index, reward) in recipe.rewards.iter().enumerate() {
+        // The environment's own score may be a part; it is no entry of the table.
+        if reward.name != "environment" {
+            named(&mut faults, "reward", &reward.name, &format!("rewards.{index}"), &reward.settings);
+        }
+    }
+    named(&mut faults, "strategy", &recipe.strategy.name, "strategy", &recipe.strategy.settings);
+    named(&mut faults, "algorithm", &recipe.algorithm.name, "algorithm", &recipe.algorithm.settings);
+    faults
+}
+
+/// Builds what a section names with its settings, for its errors alone.
+fn named(faults: &mut Vec<Fault>, kind: &str, name: &str, section: &str, settings: &serde_json::Map<String, Value>) {
+    let Some(kind) = KINDS.iter().find(|known| known.name == kind) else { return };
+    if let Some(mut fault) = fault_in(kind, name, settings) {
+        fault.path = if fault.path.is_empty() { section.to_owned() } else { format!("{section}.{}", fault.path) };
+        faults.push(fault);
+    }
+}
+
+/// What is wrong with `settings` of the thing of kind `kind` called `name`, if anything.
+pub(super) fn fault(kind: &str, name: &str, settings: &serde_json::Map<String, Value>) -> Option<Fault> {
+    KINDS.iter().find(|known| known.name == kind).and_then(|kind| fault_in(kind, name, settings))
+}
+
+fn fault_in(kind: &Kind, name: &str, settings: &serde_json::Map<String, Value>) -> Option<Fault> {
+    let names = (kind.names)();
+    if !names.contains(&name) {
+        let mut fault =
+            Fault::at("name", format!("unknown {} `{name}`, expected one of: {}", kind.name, names.join(", ")));
+        fault.advice = nearest(name, names).map(|near| format!("did you mean `{near}`?"));
+        return Some(fault);
+    }
+    let ConfigError { path, message } = (kind.build)(name, Value::Object(settings.clone())).err()?;
+    let mut fault = fault_of(&path, &message);
+    if fault.advice.is_none() {
+        fault.advice = Some(format!("`relign explain {name}` shows its settings"));
+    }
+    Some(fault)
+}
+
+fn numbers(recipe: &Recipe) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    let mut want = |holds: bool, path: &str, expected: &str, got: &dyn std::fmt::Display| {
+        if !holds {
+            faults.push(Fault::at(path, format!("expected {expected}, got {got}")));
+        }
+    };
+    let Recipe { model, sampling, optimizer, run, eval, rewards, .. } = recipe;
+    let from_zero = |x: f64| x.is_finite() && x >= 0.0;
+    want(
+        !model.path.trim().is_empty(),
+        "model.path",
+        "a model: a built-in name, a folder, a GGUF file or a hub id",
+        &"nothing",
+    );
+    for (index, reward) in rewards.iter().enumerate() {
+        want(reward.weight.is_finite(), &format!("rewards.{index}.weight"), "a finite number", &reward.weight);
+    }
+    want(from_zero(sampling.temperature.into()), "sampling.temperature", "a number from 0 up", &sampling.temperature);
+    want(sampling.max_tokens > 0, "sampling.max_tokens", "at least 1", &sampling.max_tokens);
+    want(
+        !sampling.stop.iter().any(String::is_empty),
+        "sampling.stop",
+        "texts of at least one character",
+        &"an empty one",
+    );
+    want(from_zero(optimizer.lr), "optimizer.lr", "a number from 0 up", &optimizer.lr);
+    for beta in [optimizer.betas.0, optimizer.betas.1] {
+        want((0.0..1.0).contains(&beta), "optimizer.betas", "two numbers from 0 to below 1", &beta);
+    }
+    want(optimizer.eps.is_finite() && optimizer.eps > 0.0, "optimizer.eps", "a number above 0", &optimizer.eps);
+    want(from_zero(optimizer.weight_decay), "optimizer.weight_decay", "a number from 0 up", &optimizer.weight_decay);
+    want(from_zero(optimizer.clip_norm), "optimizer.clip_norm", "a number from 0 up", &optimizer.clip_norm);
+    want(run.steps > 0, "run.steps", "at least 1", &run.steps);
+    want(run.tasks > 0, "run.tasks", "at least 1", &run.tasks);
+    want(run.minibatches > 0, "run.minibatches", "at least 1", &run.minibatches);
+    want(
+        run.minibatches <= run.tasks,
+        "run.minibatches",
+        "at most `run.tasks`, a group being the least a minibatch holds",
+        &run.minibatches,
+    );
+    want(run.epochs > 0, "run.epochs", "at least 1", &run.epochs);
+    want(run.batch_tokens > 0, "run.batch_tokens", "at least 1", &run.batch_tokens);
+    want(run.sequences > 0, "run.sequences", "at least 1", &run.sequences);
+    want(
+        run.context == 0 || run.context > sampling.max_tokens,
+        "run.context",
+        &format!("0 or more than `sampling.max_tokens` ({}), a prompt needing room too", sampling.max_tokens),
+        &run.context,
+    );
+    want(
+        run.reward_seconds.is_finite() && run.reward_seconds > 0.0 && run.reward_seconds <= 86_400.0,
+        "run.reward_seconds",
+        "a number of seconds above 0, at most a day",
+        &run.reward_seconds,
+    );
+    want(from_zero(eval.temperature.into()), "eval.temperature", "a number from 0 up", &eval.temperature);
+    want(eval.samples > 0, "eval.samples", "at least 1", &eval.samples);
+    want(
+        eval.samples <= 1 || eval.temperature > 0.0,
+        "eval.samples",
+        "1 at `eval.temperature` 0, where all samples are the same",
+        &eval.samples,
+    );
+    want(
+        sampling.temperature > 0.0,
+        "sampling.temperature",
+        "a number above 0 to train with: greedy samples of a task are all the same",
+        &sampling.temperature,
+    );
+    faults.dedup_by(|a, b| a.path == b.path);
+    faults
+}

@@ -1,0 +1,97 @@
+//! The real binary, as a user or a script meets it.
+#![allow(clippy::unwrap_used)] // A test's own functions may fail loudly, too.
+
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn relign(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_relign")).args(args).env_remove("MIMALLOC_PURGE_DELAY").output().unwrap()
+}
+
+fn lines(output: &Output) -> Vec<Value> {
+    let text = std::str::from_utf8(&output.stdout).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))).collect()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn a_wrong_call_is_2_and_a_failure_is_1() {
+    assert_eq!(relign(&["--version"]).status.code(), Some(0));
+    assert_eq!(relign(&["frobnicate"]).status.code(), Some(2));
+    assert_eq!(relign(&["explain", "nothing-of-that-name"]).status.code(), Some(2));
+    assert_eq!(relign(&["pull", "no-such-model"]).status.code(), Some(2));
+    let unreachable = Command::new(env!("CARGO_BIN_EXE_relign"))
+        .args(["pull", "some/model"])
+        .env("HF_ENDPOINT", "http://127.0.0.1:9")
+        .env("RELIGN_MODELS", std::env::temp_dir().join("relign-no-models"))
+        .output()
+        .unwrap();
+    assert_eq!(unreachable.status.code(), Some(1));
+    assert!(stderr(&unreachable).contains("cannot be reached"), "{}", stderr(&unreachable));
+}
+
+#[test]
+fn list_names_everything_and_every_name_has_a_manual() {
+    let output = relign(&["list", "--json"]);
+    let lines = lines(&output);
+    let (summary, rows) = lines.split_last().unwrap();
+    assert_eq!(summary["count"], rows.len());
+    for (kind, name) in
+        [("environment", "arithmetic"), ("environment", "countdown"), ("environment", "gsm8k"), ("model", "smollm2")]
+    {
+        assert!(rows.iter().any(|row| row["kind"] == kind && row["name"] == name), "{kind} {name}");
+    }
+    for row in rows.iter().filter(|row| row["kind"] != "model") {
+        assert!(row["summary"].as_str().unwrap().len() > 10, "{row}");
+        let name = format!("{}:{}", row["kind"].as_str().unwrap(), row["name"].as_str().unwrap());
+        assert_eq!(relign(&["explain", &name]).status.code(), Some(0), "{name}");
+    }
+}
+
+#[test]
+fn doctor_finds_the_allocator_at_work_in_libtorch() {
+    let output = relign(&["doctor", "--json"]);
+    let lines = lines(&output);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(lines.last().unwrap()["ok"], true);
+    let find = |what: &str| lines.iter().find(|line| line["what"] == what).unwrap();
+    assert_eq!(find("allocator")["found"], "mimalloc serves libtorch too and keeps its memory");
+    assert!(find("libtorch")["found"].as_str().unwrap().starts_with("2.11."));
+    for what in ["cpu", "dtype", "threads", "memory", "disk", "huge pages", "cuda", "python"] {
+        assert!(!find(what)["found"].as_str().unwrap().is_empty());
+    }
+}
+
+#[test]
+fn the_purge_delay_is_the_option_that_is_set() {
+    let output = Command::new(env!("CARGO_BIN_EXE_relign"))
+        .args(["doctor", "--json"])
+        .env("MIMALLOC_PURGE_DELAY", "77")
+        .output()
+        .unwrap();
+    let lines = lines(&output);
+    let allocator = lines.iter().find(|line| line["what"] == "allocator").unwrap();
+    assert_eq!(allocator["found"], "mimalloc hands memory back");
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let script = format!("{} list | head -1; echo ${{PIPESTATUS[0]}}", env!("CARGO_BIN_EXE_relign"));
+    let output = Command::new("bash").args(["-c", &script]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.ends_with("\n0\n") && output.stderr.is_empty(), "{text}{}", stderr(&output));
+}
+
+#[test]
+fn completions_know_the_commands_and_the_schema_the_sections() {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = relign(&["completions", shell]).stdout;
+        assert!(String::from_utf8_lossy(&script).contains("doctor"), "{shell}");
+    }
+    let schema: Value = serde_json::from_slice(&relign(&["schema"]).stdout).unwrap();
+    assert!(schema["properties"]["optimizer"].is_object());
+}
