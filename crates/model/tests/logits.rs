@@ -11,14 +11,14 @@ fn load(checkpoint: &Checkpoint, kind: Kind) -> Policy {
     Policy::load(checkpoint.config(), &source, kind).expect("loads")
 }
 
-/// Logits `[n, vocab]` of a sequence, in f64.
+/// Logits `[n, vocab]` of a sequence, as f32.
 fn logits(policy: &mut Policy, ids: &[u32]) -> Tensor {
     let family = policy.family();
     let _no_grad = relign_model::no_grad_guard();
     let tokens = Tensor::from_slice(&ids.iter().map(|&id| i64::from(id)).collect::<Vec<_>>());
     let positions: Vec<i64> = (0..ids.len() as i64).collect();
     let hidden = family.forward(&tokens, &positions, &mut TreeAttention::causal(ids.len()));
-    hidden.matmul(&family.head().tr()).to_kind(Kind::Double)
+    hidden.matmul(&family.head().tr()).to_kind(Kind::Float)
 }
 
 fn floats(tensor: &Tensor) -> Vec<f64> {
@@ -82,7 +82,7 @@ fn real(fixture: &str) {
             let expected: Vec<f64> = top.iter().map(|(_, value)| *value).collect();
             let tops = gap(&floats(&last.index_select(0, &indices)), &expected);
             let following = Tensor::from_slice(&ids[1..].iter().map(|&id| i64::from(id)).collect::<Vec<_>>());
-            let logprobs = values.log_softmax(-1, Kind::Double).narrow(0, 0, ids.len() as i64 - 1);
+            let logprobs = values.log_softmax(-1, Kind::Float).narrow(0, 0, ids.len() as i64 - 1);
             let logprobs = floats(&logprobs.gather(1, &following.unsqueeze(1), false));
             let sum = (logprobs.iter().sum::<f64>() - case["logprob_sum"].as_f64().expect("a number")).abs();
             let tail = numbers(&case["logprobs"]);
