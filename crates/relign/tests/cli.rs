@@ -95,3 +95,38 @@ fn completions_know_the_commands_and_the_schema_the_sections() {
     let schema: Value = serde_json::from_slice(&relign(&["schema"]).stdout).unwrap();
     assert!(schema["properties"]["optimizer"].is_object());
 }
+
+#[test]
+fn a_wrong_recipe_is_2_with_its_place_and_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = folder.path().join("wrong.toml");
+    let text =
+        "[model]\npath = \"smollm2\"\n[environment]\nname = \"arithmetic\"\nlevle = 3\n[algorithm]\nname = \"grop\"\n";
+    std::fs::write(&recipe, text).unwrap();
+    let out = folder.path().join("run");
+    let output = relign(&["train", recipe.to_str().unwrap(), "--out", out.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = stderr(&output);
+    for part in ["wrong.toml:5:1", "levle = 3\n", "did you mean `level`?", "wrong.toml:7:1", "did you mean `grpo`?"] {
+        assert!(said.contains(part), "{part} in\n{said}");
+    }
+    assert!(output.stdout.is_empty() && !out.exists());
+    assert_eq!(relign(&["train", "/nowhere/recipe.toml"]).status.code(), Some(2));
+}
+
+#[test]
+fn calls_that_make_no_sense_are_2_before_a_model_is_loaded() {
+    for (call, said) in [
+        (&["generate", "--model", "smollm2"][..], "--prompt"),
+        (&["generate", "--model", "smollm2", "--file", "/nowhere.jsonl"], "/nowhere.jsonl"),
+        (&["generate", "--model", "smollm2", "--prompt", "x", "--temperature", "-1"], "from 0 up"),
+        (&["eval", "smollm2"], "--task NAME"),
+        (&["eval", "smollm2", "--task", "arithmatic"], "did you mean `arithmetic`?"),
+        (&["eval", "smollm2", "--task", "arithmetic", "--set", "levle=1"], "did you mean `level`?"),
+        (&["eval", "smollm2", "--task", "arithmetic", "--samples", "4"], "--temperature"),
+    ] {
+        let output = relign(call);
+        assert_eq!(output.status.code(), Some(2), "{call:?}");
+        assert!(stderr(&output).contains(said), "{call:?}: {}", stderr(&output));
+    }
+}

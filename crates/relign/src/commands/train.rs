@@ -296,7 +296,7 @@ fn report(
     say(format!("every sample       {here}/trees.jsonl.zst"))?;
     say("")?;
     say("next:")?;
-    say(format!("  relign chat --model {here}"))?;
+    say(format!("  relign chat {here}"))?;
     say(format!("  relign eval {here} --task {}", recipe.environment.name))?;
     say(format!("  tensorboard --logdir {here}"))?;
     say(format!("  relign train {} --set seed={}", file.display(), recipe.seed.0 + 1))?;
