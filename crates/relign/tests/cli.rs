@@ -119,7 +119,7 @@ fn calls_that_make_no_sense_are_2_before_a_model_is_loaded() {
     for (call, said) in [
         (&["generate", "--model", "smollm2"][..], "--prompt"),
         (&["generate", "--model", "smollm2", "--file", "/nowhere.jsonl"], "/nowhere.jsonl"),
-        (&["generate", "--model", "smollm2", "--prompt", "x", "--temperature", "-1"], "from 0 up"),
+        (&["generate", "--model", "smollm2", "--prompt", "x", "--temperature=-1"], "from 0 up"),
         (&["eval", "smollm2"], "--task NAME"),
         (&["eval", "smollm2", "--task", "arithmatic"], "did you mean `arithmetic`?"),
         (&["eval", "smollm2", "--task", "arithmetic", "--set", "levle=1"], "did you mean `level`?"),
