@@ -168,7 +168,9 @@ fn prepare(folder: &Path, recipe: &Recipe, saved: &Saved, resume: bool) -> anyho
         )));
     }
     fs::create_dir_all(folder).with_context(|| format!("run folder {}", folder.display()))?;
-    fs::write(&file, text).with_context(|| file.display().to_string())?;
+    // Whole or not at all: a kill must not leave half a recipe that nothing can resume.
+    let part = folder.join("recipe.toml.part");
+    fs::write(&part, text).and_then(|()| fs::rename(&part, &file)).with_context(|| file.display().to_string())?;
     Ok(Progress::default())
 }
 
