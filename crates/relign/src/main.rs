@@ -3,6 +3,7 @@
 mod allocator;
 mod cli;
 mod commands;
+mod judged;
 mod loaded;
 mod memory;
 mod models;

@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use relign_core::{
     Environment, Estimate, EvalSection, Event, GenerateError, Recipe, RolloutError, Rollouts, Sampling, Seed, Sink,
-    Split, Task, Tree, Verdict, find,
+    Split, Task, Tree, find,
 };
 use relign_engine::Engine;
 use relign_model::Tokenizer;
 use relign_search::{Driver, Judge, STRATEGIES, StrategyFactory};
+
+use crate::judged;
 
 /// Makes the samples of a run.
 pub(crate) struct Sampler {
@@ -120,7 +122,7 @@ impl relign_train::Sampler for Sampler {
         let mut trees = Vec::new();
         driver.run(tasks, &mut |tree| trees.push(tree))?;
         (self.keep)(step, &trees).map_err(|error| broke(format!("{error:#}")))?;
-        Ok(accuracy(&trees))
+        Ok(judged::accuracy(&trees))
     }
 
     fn published(&mut self, version: u64) {
@@ -130,26 +132,4 @@ impl relign_train::Sampler for Sampler {
     fn release(&mut self) {
         self.engine.release();
     }
-}
-
-/// Each item's share of correct samples.
-pub(crate) fn shares(trees: &[Tree]) -> Vec<f64> {
-    let share = |tree: &Tree| {
-        let leaves: Vec<_> = tree.leaves().collect();
-        let right = leaves
-            .iter()
-            .filter(|&&leaf| tree.nodes[leaf].score.as_ref().is_some_and(|score| score.verdict == Verdict::Correct));
-        right.count() as f64 / leaves.len().max(1) as f64
-    };
-    trees.iter().map(share).collect()
-}
-
-/// Accuracy with its interval: Wilson's for one sample an item, clustered by item for several.
-pub(crate) fn accuracy(trees: &[Tree]) -> Estimate {
-    let shares = shares(trees);
-    if trees.iter().all(|tree| tree.leaves().count() <= 1) {
-        let hits = shares.iter().filter(|&&share| share > 0.5).count() as u64;
-        return relign_bench::wilson(hits, shares.len() as u64);
-    }
-    relign_bench::clustered(&shares)
 }

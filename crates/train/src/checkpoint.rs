@@ -21,6 +21,8 @@ pub struct Progress {
     pub optimizer_steps: u64,
     /// The policy's version.
     pub version: u64,
+    /// The last step after which held-out accuracy was measured on the way.
+    pub measured: u64,
     /// Held-out accuracy before training.
     pub base: Option<Estimate>,
 }

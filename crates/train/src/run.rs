@@ -91,6 +91,17 @@ impl Run<'_> {
             }
         }
         while progress.step < steps {
+            // After the step was saved: a run that ends in between finds the measurement still due.
+            if self.measurement_due(&progress) {
+                let measured = self.measure(progress.step)?.is_some();
+                if !measured {
+                    if kept != progress.step {
+                        self.save(&saved, &progress)?;
+                    }
+                    return Ok(Outcome { progress, end: None, interrupted: true });
+                }
+                progress.measured = progress.step;
+            }
             let done = !self.interrupt.load(Ordering::Relaxed) && self.step(&mut progress)?;
             let every = recipe.checkpoint.every;
             let due = done && every > 0 && progress.step.is_multiple_of(every);
@@ -101,14 +112,15 @@ impl Run<'_> {
             if !done {
                 return Ok(Outcome { progress, end: None, interrupted: true });
             }
-            let every = recipe.eval.every;
-            if every > 0 && progress.step.is_multiple_of(every) && progress.step < steps && recipe.eval.items > 0 {
-                self.measure(progress.step)?;
-            }
         }
         let end = if recipe.eval.items > 0 { self.measure(steps)? } else { None };
         let interrupted = recipe.eval.items > 0 && end.is_none();
         Ok(Outcome { progress, end, interrupted })
+    }
+
+    fn measurement_due(&self, progress: &Progress) -> bool {
+        let (step, eval) = (progress.step, &self.recipe.eval);
+        eval.items > 0 && eval.every > 0 && step > 0 && step.is_multiple_of(eval.every) && progress.measured != step
     }
 
     fn tell(&mut self, event: &Event<'_>) -> Result<(), TrainError> {

@@ -33,6 +33,7 @@ fn progress(trainer: &Trainer, step: u64) -> Progress {
         tokens: 1234 * step,
         optimizer_steps: trainer.optimizer().taken(),
         version: trainer.policy().version(),
+        measured: 0,
         base: Some(Estimate { accuracy: 0.1, low: 0.07, high: 1.0 / 3.0, n: 200 }),
     }
 }

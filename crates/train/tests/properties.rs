@@ -348,6 +348,28 @@ fn wide() -> Policy {
     Policy::load(&config, &source, Kind::Float).unwrap()
 }
 
+/// A loss that weighs each token's log-probability and entropy differently.
+struct Uneven;
+
+impl Algorithm for Uneven {
+    fn needs(&self) -> Needs {
+        Needs { reference: false, group: 1, flat_samples: true }
+    }
+
+    fn credit(&self, trees: &[Tree]) -> Vec<Sample> {
+        Given(vec![vec![1.0; trees[0].nodes.len() - 1]]).credit(trees)
+    }
+
+    fn loss(&self, out: &PolicyOutput, batch: &Batch) -> Result<Loss, TrainError> {
+        let value = uneven(&out.logp, &out.entropy, &batch.sampler_logp) / batch.total_tokens as f64;
+        Ok(Loss { value, clipped: 0.0, kl: 0.0 })
+    }
+}
+
+fn uneven(logp: &Tensor, entropy: &Tensor, weight: &Tensor) -> Tensor {
+    (weight * logp + weight.square() * entropy).sum(Kind::Float)
+}
+
 #[test]
 fn logits_in_pieces_equal_logits_at_once() {
     // 256 rows of logits fit at once: a sample of three pieces, two samples in one block, one alone.
@@ -357,11 +379,12 @@ fn logits_in_pieces_equal_logits_at_once() {
         .enumerate()
         .map(|(i, &n)| (0..n).map(|t| relign_core::Seed(i as u64).below(t, 1 << 17) as u32).collect())
         .collect();
-    let advantage = [1.0, -0.5, 0.25, -2.0];
-    let tree = group(&[3, 1 << 16, 7], &samples.iter().map(|s| (s.as_slice(), 0.0)).collect::<Vec<_>>());
+    let mut tree = group(&[3, 1 << 16, 7], &samples.iter().map(|s| (s.as_slice(), 0.0)).collect::<Vec<_>>());
     let mut trainer = Trainer::new(wide(), false, TrainerOptions { temperature: 0.9, ..gradient_options() });
-    let given = Given(vec![advantage.to_vec()]);
-    let metrics = update(&mut trainer, std::slice::from_ref(&tree), &given).unwrap();
+    for (i, logp) in tree.nodes.iter_mut().flat_map(|n| &mut n.logprobs).enumerate() {
+        *logp = -1.0 - (i as f32 * 0.37).sin();
+    }
+    let metrics = update(&mut trainer, std::slice::from_ref(&tree), &Uneven).unwrap();
     let got = common::first_moments(&trainer);
 
     // The same loss by libtorch's own softmax, all logits of a sample at once.
@@ -370,7 +393,7 @@ fn logits_in_pieces_equal_logits_at_once() {
     let family = policy.family();
     let total: u64 = lengths.iter().sum();
     let (mut entropy, mut loss) = (0.0, 0.0);
-    for (node, advantage) in (1..).zip(advantage) {
+    for node in 1..tree.nodes.len() {
         let all: Vec<i64> = tree.tokens(node).into_iter().map(i64::from).collect();
         let n = all.len();
         let positions: Vec<i64> = (0..n as i64).collect();
@@ -378,15 +401,15 @@ fn logits_in_pieces_equal_logits_at_once() {
         let own = tree.nodes[node].tokens.len() as i64;
         let logits = hidden.narrow(0, n as i64 - 1 - own, own).matmul(&family.head().tr()) / 0.9;
         let logp = logits.log_softmax(-1, Kind::Float);
-        entropy -= (logp.exp() * &logp).sum(Kind::Double).double_value(&[]);
+        let entropies = -(logp.exp() * &logp).sum_dim_intlist(-1, false, Kind::Float);
+        entropy += entropies.sum(Kind::Double).double_value(&[]);
         let targets = Tensor::from_slice(&all).narrow(0, n as i64 - own, own).unsqueeze(1);
-        let chosen = logp.gather(1, &targets, false);
-        let ratio = (&chosen - chosen.detach()).exp();
-        let share = -(ratio * f64::from(advantage)).sum(Kind::Float) / total as f64;
+        let chosen = logp.gather(1, &targets, false).squeeze();
+        let share = uneven(&chosen, &entropies, &Tensor::from_slice(&tree.nodes[node].logprobs)) / total as f64;
         loss += share.double_value(&[]);
         share.backward();
     }
-    assert!((metrics.loss - loss).abs() < 1e-6, "{} {loss}", metrics.loss);
+    assert!((metrics.loss - loss).abs() < 1e-5 * loss.abs(), "{} {loss}", metrics.loss);
     let entropy = entropy / total as f64;
     assert!((metrics.entropy - entropy).abs() < 1e-4 * entropy, "{} {entropy}", metrics.entropy);
     let mut expected = BTreeMap::new();
@@ -396,8 +419,9 @@ fn logits_in_pieces_equal_logits_at_once() {
             expected.insert(name.clone(), common::numbers(&grad.narrow(0, *row as i64, *rows as i64)));
         }
     }
+    // Entropies over so wide a vocabulary are sums of very many small terms.
     let gap = distance(&got, &expected);
-    assert!(gap < 2e-5, "gradients differ by {gap}");
+    assert!(gap < 1e-4, "gradients differ by {gap}");
 }
 
 #[test]

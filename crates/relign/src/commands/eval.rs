@@ -14,6 +14,7 @@ use serde_json::json;
 use super::sampling::{SamplingArgs, at_least_one, bar, peak_gb};
 use super::{say, say_json};
 use crate::cli::Usage;
+use crate::judged::{accuracy, samples, verdict};
 use crate::loaded::{Loaded, kind_name};
 use crate::recipe_file;
 use crate::sinks::jsonl::write_trees;
@@ -167,17 +168,9 @@ fn run_recipe(model: &str) -> anyhow::Result<Option<Recipe>> {
     if file.is_file() { recipe_file::load(&file, &[]).map(Some) } else { Ok(None) }
 }
 
-fn leaves(tree: &Tree) -> impl Iterator<Item = &relign_core::Node> {
-    tree.leaves().map(|leaf| &tree.nodes[leaf]).filter(|node| node.parent.is_some())
-}
-
-fn verdict(node: &relign_core::Node) -> Verdict {
-    node.score.as_ref().map_or(Verdict::Failed, |score| score.verdict)
-}
-
 fn count(trees: &[Tree]) -> Counts {
     let mut counts = Counts::default();
-    for node in trees.iter().flat_map(leaves) {
+    for node in trees.iter().flat_map(samples) {
         counts.samples += 1;
         counts.tokens += node.tokens.len() as u64;
         counts.truncated += u64::from(node.finish == Some(Finish::Length));
@@ -192,30 +185,12 @@ fn count(trees: &[Tree]) -> Counts {
 }
 
 fn first_failure(trees: &[Tree]) -> &str {
-    let mut scores = trees.iter().flat_map(leaves).filter_map(|node| node.score.as_ref());
+    let mut scores = trees.iter().flat_map(samples).filter_map(|node| node.score.as_ref());
     scores.find(|score| score.verdict == Verdict::Failed).map_or("no score", |score| score.reason.as_str())
 }
 
-/// The share of correct samples: Wilson's interval for one judged sample an item, clustered by item
-/// for several. What no judge could judge is left out.
-fn accuracy(trees: &[Tree]) -> Estimate {
-    let judged: Vec<Vec<bool>> = trees
-        .iter()
-        .map(|tree| {
-            leaves(tree).map(verdict).filter(|v| *v != Verdict::Failed).map(|v| v == Verdict::Correct).collect()
-        })
-        .filter(|item: &Vec<bool>| !item.is_empty())
-        .collect();
-    let right = |item: &[bool]| item.iter().filter(|&&correct| correct).count();
-    if judged.iter().all(|item| item.len() == 1) {
-        return relign_bench::wilson(judged.iter().map(|item| right(item) as u64).sum(), judged.len() as u64);
-    }
-    let means: Vec<f64> = judged.iter().map(|item| right(item) as f64 / item.len() as f64).collect();
-    relign_bench::clustered(&means)
-}
-
 fn item(tree: &Tree) -> serde_json::Value {
-    let samples: Vec<_> = leaves(tree)
+    let samples: Vec<_> = samples(tree)
         .map(|node| json!({"text": node.text, "score": node.score, "finish": node.finish, "tokens": node.tokens.len()}))
         .collect();
     json!({"task": tree.task.id, "answer": tree.task.answer, "samples": samples})

@@ -8,13 +8,15 @@ use std::time::Instant;
 
 use anyhow::Context;
 use relign_core::{Environment, Estimate, Recipe, Sink, Tree, find};
+use relign_search::STRATEGIES;
 use relign_train::{ALGORITHMS, Algorithm, Outcome, Progress, Run, Saved, Trainer, TrainerOptions};
 use serde::Serialize;
 
 use super::{say, say_json};
 use crate::cli::Usage;
 use crate::loaded::{Loaded, engine, kind_name, weights_hash};
-use crate::sampler::{Sampler, shares};
+use crate::judged;
+use crate::sampler::Sampler;
 use crate::sinks::jsonl::{Files, Stdout, read_trees, write_trees};
 use crate::sinks::tensorboard::TensorBoard;
 use crate::sinks::terminal::{Terminal, duration, estimate};
@@ -62,13 +64,17 @@ pub(crate) fn run(asked: &Asked) -> anyhow::Result<()> {
     if asked.dry_run {
         return dry_run(&recipe, &folder, asked.json);
     }
-    let progress = prepare(&folder, &recipe, &saved, asked.resume)?;
-    let _lock = lock(&folder)?;
-    let environment: Arc<dyn Environment> = Arc::from(relign_tasks::environment(&recipe.environment)?);
     let section = &recipe.algorithm;
     let algorithm = (find("algorithm", ALGORITHMS, &section.name)?.build)(section.settings.clone().into())
         .map_err(|error| error.within("algorithm"))?;
-
+    let group = (find("strategy", STRATEGIES, &recipe.strategy.name)?.build)(recipe.strategy.settings.clone().into())?;
+    if group.samples() < algorithm.needs().group {
+        let (least, got) = (algorithm.needs().group, group.samples());
+        return Err(Usage::error(format!("strategy.n: {} compares at least {least} samples, got {got}", section.name)));
+    }
+    let progress = prepare(&folder, &recipe, &saved, asked.resume)?;
+    let _lock = lock(&folder)?;
+    let environment: Arc<dyn Environment> = Arc::from(relign_tasks::environment(&recipe.environment)?);
     eprintln!("loading {}", recipe.model.path);
     let Loaded { path, policy, tokenizer } = Loaded::open(&recipe.model.path, recipe.model.dtype)?;
     let hash = weights_hash(&path)?;
@@ -212,8 +218,8 @@ fn summarise(
 ) -> anyhow::Result<Summary> {
     let p_value = match (outcome.end, before_and_after(folder, recipe.run.steps)) {
         (Some(_), Some((before, after))) if recipe.eval.samples == 1 => {
-            let right = |trees: &[Tree]| shares(trees).iter().map(|&s| s > 0.5).collect::<Vec<_>>();
-            Some(relign_bench::paired(&right(&before), &right(&after))?.p)
+            let (before, after) = judged::pairs(&before, &after);
+            Some(relign_bench::paired(&before, &after)?.p)
         }
         _ => None,
     };
