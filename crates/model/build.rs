@@ -13,6 +13,8 @@ fn main() {
         .cpp(true)
         .std("c++17")
         .warnings(false)
+        .debug(false)
+        .opt_level(1)
         .flag("-D_GLIBCXX_USE_CXX11_ABI=1")
         .include(&include)
         .include(include.join("torch/csrc/api/include"))

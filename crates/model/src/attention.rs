@@ -115,7 +115,6 @@ impl Differentiable for TreeOp {
 
 /// The same attention written out with dense products and a mask: slow, and the reference that
 /// [`TreeAttention`] is tested against.
-#[must_use]
 pub fn reference(segments: &[Segment], q: &Tensor, k: &Tensor, v: &Tensor, scale: f64) -> Tensor {
     let n = q.size()[0];
     let mut visible = vec![false; (n * n) as usize];

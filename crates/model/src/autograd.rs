@@ -84,7 +84,12 @@ pub fn backward(tensor: &Tensor, grad: &Tensor) -> Result<(), String> {
     let mut message = [0 as c_char; 2048];
     // SAFETY: both tensors are borrowed for the call; the message is cut to the buffer and ends in 0.
     let failed = unsafe {
-        relign_backward(tensor.as_ptr().cast_mut().cast(), grad.as_ptr().cast_mut().cast(), message.as_mut_ptr(), message.len())
+        relign_backward(
+            tensor.as_ptr().cast_mut().cast(),
+            grad.as_ptr().cast_mut().cast(),
+            message.as_mut_ptr(),
+            message.len(),
+        )
     } != 0;
     if failed {
         // SAFETY: the shim wrote a string that ends in 0.

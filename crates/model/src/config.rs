@@ -68,11 +68,8 @@ impl Config {
         } else {
             heads
         };
-        let head_dim = if raw.get("head_dim").is_some_and(|v| !v.is_null()) {
-            count("head_dim")?
-        } else {
-            hidden / heads
-        };
+        let head_dim =
+            if raw.get("head_dim").is_some_and(|v| !v.is_null()) { count("head_dim")? } else { hidden / heads };
         if !heads.is_multiple_of(kv_heads) || !head_dim.is_multiple_of(2) || head_dim == 0 {
             return Err(invalid(format!(
                 "heads: expected a multiple of the key-value heads and an even width, got {heads} heads, {kv_heads} key-value heads of {head_dim}"

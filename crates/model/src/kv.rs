@@ -27,8 +27,7 @@ impl KvPool {
     /// A pool without blocks for keys and values stored as `kind`.
     #[must_use]
     pub fn new(config: &Config, kind: Kind) -> Self {
-        let mut pool =
-            Self { layers: Vec::new(), kv_heads: config.kv_heads, dim: config.head_dim, kind, blocks: 0 };
+        let mut pool = Self { layers: Vec::new(), kv_heads: config.kv_heads, dim: config.head_dim, kind, blocks: 0 };
         for _ in 0..config.layers {
             pool.layers.push((pool.room(0), pool.room(0)));
         }

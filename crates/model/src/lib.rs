@@ -17,8 +17,8 @@ pub mod logits;
 pub mod ops;
 mod parameters;
 mod policy;
-mod save;
 mod safetensors;
+mod save;
 mod template;
 mod tokenizer;
 
@@ -34,7 +34,7 @@ pub use kernels::{Level, level as kernel_level};
 pub use load::LoadError;
 pub use parameters::{Builder, Linear, Parameter, Source};
 pub use policy::{Policy, family_of, has_bf16_products, resolve_dtype};
-pub use tch::{Device, Kind, Tensor, get_num_threads, no_grad_guard, set_num_threads};
 pub use save::save_folder;
+pub use tch::{Device, Kind, Tensor, get_num_threads, no_grad_guard, set_num_threads};
 pub use template::Template;
 pub use tokenizer::{TextStream, Tokenizer};

@@ -4,8 +4,8 @@ use tch::{Kind, Tensor};
 
 use crate::autograd::{Differentiable, apply, grad_enabled};
 use crate::kernels::element::{view, view_mut, with_element};
-use crate::kernels::rope::Place;
 use crate::kernels::gemv::Operands;
+use crate::kernels::rope::Place;
 use crate::kernels::{gemv, norm, rope, swiglu};
 
 pub(crate) fn contiguous(tensor: &Tensor) -> Tensor {
@@ -95,7 +95,6 @@ impl Differentiable for RmsNorm {
 }
 
 /// RMSNorm of the last dimension: `x` `[.., h]`, `weight` `[h]`.
-#[must_use]
 pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f32) -> Tensor {
     only(run(RmsNorm { eps }, &[x, weight]))
 }
@@ -122,7 +121,6 @@ impl Differentiable for SwiGlu {
 }
 
 /// `silu(gate) * up` for rows `[n, 2 i]` that hold gate and up side by side: `[n, i]`.
-#[must_use]
 pub fn swiglu(gate_up: &Tensor) -> Tensor {
     only(run(SwiGlu, &[gate_up]))
 }
@@ -141,8 +139,7 @@ impl Rotary {
         let half = head_dim / 2;
         let frequencies: Vec<f32> =
             (0..half).map(|i| (1.0 / theta.powf((2 * i) as f64 / head_dim as f64)) as f32).collect();
-        let angles: Vec<f32> =
-            positions.iter().flat_map(|&p| frequencies.iter().map(move |f| p as f32 * f)).collect();
+        let angles: Vec<f32> = positions.iter().flat_map(|&p| frequencies.iter().map(move |f| p as f32 * f)).collect();
         let angles = Tensor::from_slice(&angles).view([positions.len() as i64, half as i64]);
         Self { cos: angles.cos(), sin: angles.sin() }
     }
@@ -203,7 +200,6 @@ impl Differentiable for SplitRotate {
 
 /// Splits rows of `[n, (heads + 2 kv_heads) * head_dim]` into queries `[n, heads, head_dim]`, keys and
 /// values `[n, kv_heads, head_dim]`, and rotates queries and keys to their positions.
-#[must_use]
 pub fn split_rotate(
     qkv: &Tensor,
     rotary: &Rotary,

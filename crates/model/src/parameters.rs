@@ -25,9 +25,7 @@ pub struct Parameter {
 impl Parameter {
     /// The checkpoint's tensors as views of the master.
     pub fn named(&self) -> impl Iterator<Item = (&str, Tensor)> {
-        self.parts
-            .iter()
-            .map(|(name, first, rows)| (name.as_str(), self.master.narrow(0, *first as i64, *rows as i64)))
+        self.parts.iter().map(|(name, first, rows)| (name.as_str(), self.master.narrow(0, *first as i64, *rows as i64)))
     }
 }
 
@@ -40,7 +38,6 @@ pub struct Linear {
 
 impl Linear {
     /// `x` `[n, in]` to `[n, out]`.
-    #[must_use]
     pub fn forward(&self, x: &Tensor) -> Tensor {
         crate::ops::linear(x, &self.weight, self.bias.as_ref())
     }
@@ -99,20 +96,15 @@ impl<'a> Builder<'a> {
         }
         let source = self.source.ok_or_else(|| LoadError::Missing(name.to_owned()))?;
         let rows: usize = parts.iter().map(|(_, rows)| rows).sum();
-        let shape = |rows: usize| -> Vec<i64> {
-            std::iter::once(rows).chain(rest.iter().copied()).map(|n| n as i64).collect()
-        };
+        let shape =
+            |rows: usize| -> Vec<i64> { std::iter::once(rows).chain(rest.iter().copied()).map(|n| n as i64).collect() };
         let master = Tensor::empty(shape(rows), (Kind::Float, Device::Cpu));
         let mut first = 0;
         let mut places = Vec::with_capacity(parts.len());
         for (part, rows) in parts {
             let loaded = source(part)?;
             if loaded.size() != shape(*rows) {
-                return Err(LoadError::Shape {
-                    name: (*part).to_owned(),
-                    expected: shape(*rows),
-                    got: loaded.size(),
-                });
+                return Err(LoadError::Shape { name: (*part).to_owned(), expected: shape(*rows), got: loaded.size() });
             }
             master.narrow(0, first as i64, *rows as i64).copy_(&loaded);
             places.push(((*part).to_owned(), first, *rows));

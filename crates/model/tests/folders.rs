@@ -91,7 +91,10 @@ fn what_is_missing_or_damaged_is_named() {
     let dir = copy("tiny-qwen2");
     std::fs::remove_file(dir.path().join(shard)).expect("removes");
     let told = error(dir.path());
-    assert!(told.contains(&format!("missing shard {shard}")) && told.contains("model.safetensors.index.json"), "{told}");
+    assert!(
+        told.contains(&format!("missing shard {shard}")) && told.contains("model.safetensors.index.json"),
+        "{told}"
+    );
 
     let dir = copy("tiny-qwen2");
     let whole = std::fs::read(dir.path().join(shard)).expect("reads");

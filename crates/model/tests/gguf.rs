@@ -49,7 +49,11 @@ fn tokens_and_template_of_a_gguf_file_are_llama_cpps_and_transformers() {
     let tokenizer = checkpoint.tokenizer().expect("has one");
     for (index, text) in common::strings(&fixture["texts"]).into_iter().enumerate() {
         assert_eq!(serde_json::json!(tokenizer.encode(text)), fixture["tokens_plain"][index], "{text:?}");
-        assert_eq!(serde_json::json!(tokenizer.encode_with_specials(text)), fixture["tokens_special"][index], "{text:?}");
+        assert_eq!(
+            serde_json::json!(tokenizer.encode_with_specials(text)),
+            fixture["tokens_special"][index],
+            "{text:?}"
+        );
         assert_eq!(tokenizer.decode(&tokenizer.encode(text)), text);
     }
     let conversation: Vec<relign_core::Message> =

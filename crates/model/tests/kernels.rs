@@ -45,15 +45,10 @@ fn same(name: &str, inputs: &[Tensor], ours: &dyn Fn(&[Tensor]) -> Tensor, their
 #[test]
 fn rms_norm_matches() {
     for (rows, width) in [(1, 8), (37, 576), (130, 64)] {
-        same(
-            "rms_norm",
-            &[random(&[rows, width], 1), random(&[width], 2)],
-            &|x| rms_norm(&x[0], &x[1], 1e-5),
-            &|x| {
-                let scale = (x[0].square().mean_dim([-1].as_slice(), true, Kind::Float) + 1e-5).rsqrt();
-                &x[0] * scale * &x[1]
-            },
-        );
+        same("rms_norm", &[random(&[rows, width], 1), random(&[width], 2)], &|x| rms_norm(&x[0], &x[1], 1e-5), &|x| {
+            let scale = (x[0].square().mean_dim([-1].as_slice(), true, Kind::Float) + 1e-5).rsqrt();
+            &x[0] * scale * &x[1]
+        });
     }
 }
 
@@ -185,8 +180,7 @@ fn paged_attention_matches() {
                 &v.to_kind(Kind::Float),
                 0.25,
             );
-            let rows: Vec<PagedRow<'_>> =
-                (1..=len).map(|len| PagedRow { blocks: &tables[sequence], len }).collect();
+            let rows: Vec<PagedRow<'_>> = (1..=len).map(|len| PagedRow { blocks: &tables[sequence], len }).collect();
             let got = if sequence == 0 {
                 pool.attention(&rows).attend(0, q, k, v, 0.25)
             } else {

@@ -242,7 +242,16 @@ fn what_cannot_work_says_so_and_loses_nothing() {
     refused(1, &["context", "16"], train(&file, &folder("d"), &["--set", "run.context=16"]));
 
     // A loss that is no number: the weights saved before stay.
-    let wild = ["--set", "optimizer.lr=1e30", "--set", "optimizer.clip_norm=0", "--set", "checkpoint.every=1", "--set", "run.minibatches=1"];
+    let wild = [
+        "--set",
+        "optimizer.lr=1e30",
+        "--set",
+        "optimizer.clip_norm=0",
+        "--set",
+        "checkpoint.every=1",
+        "--set",
+        "run.minibatches=1",
+    ];
     let output = done(train(&file, &folder("e"), &wild));
     assert_eq!(output.status.code(), Some(1), "{}", errors(&output));
     assert!(errors(&output).contains("finite"), "{}", errors(&output));

@@ -46,11 +46,7 @@ impl Llama {
                 attention_norm: builder.tensor(&name("input_layernorm.weight"), &[h])?,
                 qkv: builder.linear(
                     &name("self_attn.qkv_proj"),
-                    &[
-                        (&name("self_attn.q_proj"), q),
-                        (&name("self_attn.k_proj"), kv),
-                        (&name("self_attn.v_proj"), kv),
-                    ],
+                    &[(&name("self_attn.q_proj"), q), (&name("self_attn.k_proj"), kv), (&name("self_attn.v_proj"), kv)],
                     h,
                     bias,
                 )?,
@@ -63,10 +59,7 @@ impl Llama {
                 ffn_norm: builder.tensor(&name("post_attention_layernorm.weight"), &[h])?,
                 gate_up: builder.linear(
                     &name("mlp.gate_up_proj"),
-                    &[
-                        (&name("mlp.gate_proj"), config.intermediate),
-                        (&name("mlp.up_proj"), config.intermediate),
-                    ],
+                    &[(&name("mlp.gate_proj"), config.intermediate), (&name("mlp.up_proj"), config.intermediate)],
                     h,
                     false,
                 )?,

@@ -54,11 +54,11 @@ fn tiles<const ROWS: usize, const FMA: bool>(
             // SAFETY: `multiply_add` checked the operands' lengths against m, n, k and the strides;
             // without bounds checks here the loop stays in registers.
             let row: &[f32; LANES] = unsafe { &*b.as_ptr().add(p * ldb + j).cast() };
-            for i in 0..ROWS {
+            for (i, acc) in acc.iter_mut().enumerate() {
                 // SAFETY: as above.
                 let scale = unsafe { *a.get_unchecked(i * lda + p) };
                 for lane in 0..LANES {
-                    acc[i][lane] = fma::<FMA>(scale, row[lane], acc[i][lane]);
+                    acc[lane] = fma::<FMA>(scale, row[lane], acc[lane]);
                 }
             }
         }

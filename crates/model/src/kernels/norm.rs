@@ -1,9 +1,9 @@
 //! RMSNorm (Zhang and Sennrich, 1910.07467).
 
+use super::dispatch;
 use super::element::Element;
 use super::math::sum;
 use super::parallel::{Shared, ranges, threads};
-use super::dispatch;
 
 /// `y[i] = x[i] / rms(x) * w` for each row of `width` numbers. With `round`, the normalised row is
 /// rounded to the storage type before it is scaled, as transformers does for Llama and Qwen.
@@ -52,8 +52,7 @@ pub(crate) fn backward<T: Element>(x: &[T], weight: &[T], eps: f32, dy: &[T], dx
         super::parallel::parallel(parts, &|part| {
             let range = (part * size).min(rows) * width..((part + 1) * size).min(rows) * width;
             // SAFETY: each thread has its own rows and its own partial sum.
-            let (dx, dw) =
-                unsafe { (dx.slice(range.clone()), partial.slice(part * width..(part + 1) * width)) };
+            let (dx, dw) = unsafe { (dx.slice(range.clone()), partial.slice(part * width..(part + 1) * width)) };
             backward_rows(&x[range.clone()], weight, eps, &dy[range], dx, dw);
         });
     }
@@ -67,14 +66,7 @@ pub(crate) fn backward<T: Element>(x: &[T], weight: &[T], eps: f32, dy: &[T], dx
 dispatch! { fn backward_rows<T: Element>(x: &[T], weight: &[T], eps: f32, dy: &[T], dx: &mut [T], dw: &mut [f32]) = backward_body }
 
 #[inline(always)]
-fn backward_body<T: Element, const FMA: bool>(
-    x: &[T],
-    weight: &[T],
-    eps: f32,
-    dy: &[T],
-    dx: &mut [T],
-    dw: &mut [f32],
-) {
+fn backward_body<T: Element, const FMA: bool>(x: &[T], weight: &[T], eps: f32, dy: &[T], dx: &mut [T], dw: &mut [f32]) {
     let width = weight.len();
     for ((x, dy), dx) in x.chunks_exact(width).zip(dy.chunks_exact(width)).zip(dx.chunks_exact_mut(width)) {
         let scale = inverse_rms(x, eps);

@@ -113,12 +113,7 @@ fn gradient_body<T: Element, const FMA: bool>(logits: &mut [T], vocab: usize, sc
 /// Draws one token from each row: the distribution is `softmax(logits * scale)`, the draw inverts
 /// its cumulative sum at a uniform number in `[0, 1)`; `None` takes the most likely token. Returns
 /// the token and its log-probability.
-pub(crate) fn draw<T: Element>(
-    logits: &[T],
-    vocab: usize,
-    rows: &[(f32, Option<f64>)],
-    out: &mut [(u32, f32)],
-) {
+pub(crate) fn draw<T: Element>(logits: &[T], vocab: usize, rows: &[(f32, Option<f64>)], out: &mut [(u32, f32)]) {
     let shared = Shared::new(out);
     ranges(rows.len(), 1, &|range| {
         // SAFETY: each thread has its own rows.

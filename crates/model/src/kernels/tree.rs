@@ -184,8 +184,7 @@ pub(crate) fn backward<T: Element>(
         let dq = Shared::new(dq);
         parallel(workers, &|worker| {
             // SAFETY: each worker has its own part.
-            let (dk, dv) =
-                unsafe { sums.slice(worker * 2 * size..(worker + 1) * 2 * size) }.split_at_mut(size);
+            let (dk, dv) = unsafe { sums.slice(worker * 2 * size..(worker + 1) * 2 * size) }.split_at_mut(size);
             for unit in units.iter().skip(worker).step_by(workers) {
                 backward_unit(segments, shape, unit, q, k, v, out, lse, dout, &dq, dk, dv);
             }
@@ -199,8 +198,7 @@ pub(crate) fn backward<T: Element>(
             let target = unsafe { target.slice(range.start * dim..range.end * dim) };
             for (row, target) in range.zip(target.chunks_exact_mut(dim)) {
                 for (i, target) in target.iter_mut().enumerate() {
-                    let total: f32 =
-                        (0..workers).map(|w| sums[(2 * w + half) * size + row * width + i]).sum();
+                    let total: f32 = (0..workers).map(|w| sums[(2 * w + half) * size + row * width + i]).sum();
                     *target = T::store(total);
                 }
             }
@@ -234,8 +232,7 @@ fn backward_body<T: Element, const FMA: bool>(
     let outputs = gather(segments, shape, unit, out, 1.0);
     let own_start = segments[unit.segment].start + unit.first;
     let place = |row: usize| (own_start + row / group) * shape.heads + unit.kv_head * group + row % group;
-    let delta: Vec<f32> =
-        (0..rows).map(|r| sum(width, |i| grads[r * width + i] * outputs[r * width + i])).collect();
+    let delta: Vec<f32> = (0..rows).map(|r| sum(width, |i| grads[r * width + i] * outputs[r * width + i])).collect();
     let mut dqueries = vec![0.0_f32; rows * width];
     let mut p = vec![0.0_f32; rows * KEYS];
     let mut dp = vec![0.0_f32; rows * KEYS];

@@ -14,8 +14,8 @@ use serde::Serialize;
 
 use super::{say, say_json};
 use crate::cli::Usage;
-use crate::loaded::{Loaded, engine, kind_name, weights_hash};
 use crate::judged;
+use crate::loaded::{Loaded, engine, kind_name, weights_hash};
 use crate::sampler::Sampler;
 use crate::sinks::jsonl::{Files, Stdout, read_trees, write_trees};
 use crate::sinks::tensorboard::TensorBoard;

@@ -56,6 +56,9 @@ mod tests {
     fn shorter_is_worth_more() {
         let reward = Length { limit: 10 };
         let value = |text: &str| reward.score(&Task::default(), &Transcript::of(text, true)).value;
-        assert_eq!([value(""), value("éé"), value("0123456789"), value("far too long an answer")], [0.0, 0.8, 0.0, 0.0]);
+        assert_eq!(
+            [value(""), value("éé"), value("0123456789"), value("far too long an answer")],
+            [0.0, 0.8, 0.0, 0.0]
+        );
     }
 }
