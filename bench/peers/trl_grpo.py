@@ -22,7 +22,7 @@ from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
-rows = [json.loads(line) for line in open(args.prompts)]
+rows = [json.loads(line) for line in open(args.prompts)] * args.steps
 data = Dataset.from_list([{"prompt": row["messages"]} for row in rows])
 tokenizer = AutoTokenizer.from_pretrained(args.model)
 model = AutoModelForCausalLM.from_pretrained(args.model, dtype=torch.float32)
