@@ -115,13 +115,13 @@ pub struct RolloutMetrics {
 pub struct UpdateMetrics {
     /// The loss.
     pub loss: f64,
-    /// Entropy of the policy at temperature 1 divided into the sampling temperature (nats).
+    /// Entropy of the distributions that tokens were sampled from (nats).
     pub entropy: f64,
     /// Divergence from the reference (k3, nats); 0 where the recipe has no reference.
     pub kl: f64,
     /// Divergence of the sampled tokens' probabilities from the policy before this step (k3, nats).
     pub kl_old: f64,
-    /// Mean importance ratio of the last pass.
+    /// Mean importance ratio over all passes.
     pub ratio: f64,
     /// The first minibatch's largest distance of the ratio from 1; exactly 0 on-policy.
     pub first_ratio_gap: f64,
