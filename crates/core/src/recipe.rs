@@ -166,7 +166,8 @@ pub struct RunSection {
     pub epochs: usize,
     /// Tokens forwarded and backpropagated at once; a larger group is split.
     pub batch_tokens: usize,
-    /// Keep only the input of each layer and compute the rest again in the backward pass.
+    /// Keep only the input of each layer and compute the rest again in the backward pass: a third
+    /// more work, and the memory of one layer instead of all.
     pub recompute: bool,
     /// Sequences the engine works on at once.
     pub sequences: usize,
@@ -184,7 +185,7 @@ impl Default for RunSection {
             minibatches: 1,
             epochs: 1,
             batch_tokens: 4096,
-            recompute: true,
+            recompute: false,
             sequences: 128,
             context: 0,
             reward_seconds: 10.0,
