@@ -87,7 +87,10 @@ def ours_grpo():
 def bench_grpo(pick):
     file = prompts()
     dtypes = ["f32", "bf16"] if has_bf16() else ["f32"]
-    cases = [("TRL as shipped", lambda: peer("trl_grpo.py", model(), file))]
+    cases = [
+        ("TRL as shipped, 4 x 8", lambda: peer("trl_grpo.py", model(), file)),
+        ("TRL as shipped, 1 x 32", lambda: peer("trl_grpo.py", model(), file, "--batch", 32)),
+    ]
     for dtype in dtypes:
         best = lambda dtype=dtype: peer("trl_grpo.py", model(), file, "--best", "--dtype", dtype, tuned=True)
         cases.append((f"TRL tuned, {dtype}", best))

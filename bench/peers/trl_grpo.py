@@ -1,7 +1,7 @@
 """One GRPO step by TRL, as shipped or at its best settings.
 
 Prints a line of JSON: seconds of each step after the first, generated tokens per sample, peak memory.
-Run by `bench/bench.py`; by hand: `.x/peers/bin/python bench/peers/trl_grpo.py MODEL_DIR PROMPTS.jsonl [--best] [--dtype bf16]`.
+Run by `bench/bench.py`; by hand: `.x/peers/bin/python bench/peers/trl_grpo.py MODEL_DIR PROMPTS.jsonl [--best] [--dtype bf16] [--batch 32]`.
 """
 
 import argparse
@@ -14,6 +14,7 @@ parser.add_argument("model")
 parser.add_argument("prompts")
 parser.add_argument("--best", action="store_true", help="no activation recomputation, the dtype given")
 parser.add_argument("--dtype", default="f32", choices=["f32", "bf16"])
+parser.add_argument("--batch", type=int, default=8, help="samples forwarded together; the step always has 32")
 parser.add_argument("--steps", type=int, default=2)
 args = parser.parse_args()
 
@@ -47,8 +48,8 @@ class Clock(TrainerCallback):
 options = dict(
     output_dir="/tmp/relign-bench-trl",
     use_cpu=True,
-    per_device_train_batch_size=8,
-    gradient_accumulation_steps=4,
+    per_device_train_batch_size=args.batch,
+    gradient_accumulation_steps=32 // args.batch,
     num_generations=8,
     max_completion_length=128,
     temperature=1.0,
