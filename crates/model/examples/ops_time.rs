@@ -4,8 +4,8 @@
 use std::time::Instant;
 
 use relign_model::attention::{Attention, TreeAttention};
-use relign_model::ops::{Rotary, rms_norm, split_rotate, swiglu};
-use relign_model::{Device, Kind, Segment, Tensor, backward};
+use relign_model::ops::{Activation, Norm, Rotary, gated, rms_norm, split_rotate};
+use relign_model::{Device, Kind, Rope, Segment, Tensor, backward};
 
 fn time(name: &str, mut run: impl FnMut()) {
     run();
@@ -37,17 +37,17 @@ fn main() {
         segments.push(Segment { start: n as usize - (8 - i) * len, len, parent: Some(0) });
     }
     let positions: Vec<i64> = (0..n).collect();
-    let rotary = Rotary::new(&positions, 64, 1e5);
+    let rotary = Rotary::new(&positions, &[&Rope::plain(64, 1e5)]);
     let both = |name: &str, forward: &dyn Fn() -> Tensor| {
         time(&format!("{name} forward"), || drop(forward()));
         let y = forward();
         let grad = y.ones_like();
         time(&format!("{name} both"), || backward(&forward(), &grad).expect("backward"));
     };
-    both("rms_norm", &|| rms_norm(&x, &w, 1e-5));
-    both("swiglu", &|| swiglu(&gate_up));
-    both("split_rotate (q)", &|| split_rotate(&qkv, &rotary, 9, 3, 64).0);
-    both("tree attention", &|| TreeAttention::new(segments.clone()).attend(0, &q, &k, &v, 0.125));
+    both("rms_norm", &|| rms_norm(&x, &w, Norm::rounded(1e-5)));
+    both("swiglu", &|| gated(&gate_up, Activation::Silu));
+    both("split_rotate (q)", &|| split_rotate(&qkv, rotary.table(0), 9, 3, 64).0);
+    both("tree attention", &|| TreeAttention::new(segments.clone()).attend(0, &q, &k, &v, 0.125, None));
     let weight = make(&[2 * inner, h]);
     both("linear gate_up", &|| x.linear::<&Tensor>(&weight, None));
 }

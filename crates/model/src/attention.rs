@@ -13,8 +13,10 @@ use crate::ops::{contiguous, only, run};
 /// implements this over paged blocks, the trainer over packed trees.
 pub trait Attention {
     /// Queries `[n, heads, d]`, keys and values `[n, kv_heads, d]` of layer `layer`, rotated already;
-    /// scores are multiplied by `scale`. Returns `[n, heads * d]`.
-    fn attend(&mut self, layer: usize, q: &Tensor, k: &Tensor, v: &Tensor, scale: f64) -> Tensor;
+    /// scores are multiplied by `scale`. With a `window` a query sees only that many positions, at least
+    /// its own. Returns `[n, heads * d]`.
+    fn attend(&mut self, layer: usize, q: &Tensor, k: &Tensor, v: &Tensor, scale: f64, window: Option<usize>)
+    -> Tensor;
 }
 
 /// Attention over packed reasoning trees: each segment sees its ancestors and, causally, itself.
@@ -61,8 +63,16 @@ impl TreeAttention {
 }
 
 impl Attention for TreeAttention {
-    fn attend(&mut self, _layer: usize, q: &Tensor, k: &Tensor, v: &Tensor, scale: f64) -> Tensor {
-        let op = TreeOp { segments: Arc::clone(&self.segments), scale, lse: Mutex::new(Vec::new()) };
+    fn attend(
+        &mut self,
+        _layer: usize,
+        q: &Tensor,
+        k: &Tensor,
+        v: &Tensor,
+        scale: f64,
+        window: Option<usize>,
+    ) -> Tensor {
+        let op = TreeOp { segments: Arc::clone(&self.segments), scale, window, lse: Mutex::new(Vec::new()) };
         let out = only(run(op, &[q, k, v]));
         let n = out.size()[0];
         out.view([n, -1])
@@ -72,6 +82,7 @@ impl Attention for TreeAttention {
 struct TreeOp {
     segments: Arc<Vec<Segment>>,
     scale: f64,
+    window: Option<usize>,
     lse: Mutex<Vec<f32>>,
 }
 
@@ -79,7 +90,8 @@ impl TreeOp {
     fn shape(&self, q: &Tensor, k: &Tensor) -> Shape {
         let (_, heads, dim) = q.size3().expect("queries [n, heads, d]");
         let (_, kv_heads, _) = k.size3().expect("keys [n, kv_heads, d]");
-        Shape { heads: heads as usize, kv_heads: kv_heads as usize, dim: dim as usize, scale: self.scale as f32 }
+        let (heads, kv_heads, dim) = (heads as usize, kv_heads as usize, dim as usize);
+        Shape { heads, kv_heads, dim, scale: self.scale as f32, window: self.window }
     }
 }
 
@@ -115,20 +127,31 @@ impl Differentiable for TreeOp {
 
 /// The same attention written out with dense products and a mask: slow, and the reference that
 /// [`TreeAttention`] is tested against.
-pub fn reference(segments: &[Segment], q: &Tensor, k: &Tensor, v: &Tensor, scale: f64) -> Tensor {
-    let n = q.size()[0];
-    let mut visible = vec![false; (n * n) as usize];
+pub fn reference(
+    segments: &[Segment],
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    scale: f64,
+    window: Option<usize>,
+) -> Tensor {
+    let n = q.size()[0] as usize;
+    let mut visible = vec![false; n * n];
     for segment in segments {
         for i in segment.start..segment.start + segment.len {
-            let mut row = |range: std::ops::Range<usize>| visible[i * n as usize..][range].fill(true);
-            row(segment.start..i + 1);
+            // The tokens that the row sees, nearest first.
+            let mut tokens: Vec<usize> = (segment.start..=i).rev().collect();
             let mut parent = segment.parent;
             while let Some(p) = parent {
-                row(segments[p].start..segments[p].start + segments[p].len);
+                tokens.extend((segments[p].start..segments[p].start + segments[p].len).rev());
                 parent = segments[p].parent;
+            }
+            for token in tokens.into_iter().take(window.unwrap_or(n)) {
+                visible[i * n + token] = true;
             }
         }
     }
+    let n = n as i64;
     let visible = Tensor::from_slice(&visible).view([n, n]);
     let group = q.size()[1] / k.size()[1];
     let (q, k, v) = (

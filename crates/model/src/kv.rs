@@ -93,11 +93,19 @@ pub struct PagedAttention<'a> {
 }
 
 impl Attention for PagedAttention<'_> {
-    fn attend(&mut self, layer: usize, q: &Tensor, k: &Tensor, v: &Tensor, scale: f64) -> Tensor {
+    fn attend(
+        &mut self,
+        layer: usize,
+        q: &Tensor,
+        k: &Tensor,
+        v: &Tensor,
+        scale: f64,
+        window: Option<usize>,
+    ) -> Tensor {
         let (n, heads, dim) = q.size3().expect("queries [n, heads, d]");
         assert_eq!(n as usize, self.rows.len(), "one row per query");
-        let shape =
-            PagedShape { heads: heads as usize, kv_heads: self.pool.kv_heads, dim: self.pool.dim, scale: scale as f32 };
+        let (kv_heads, dim_kept) = (self.pool.kv_heads, self.pool.dim);
+        let shape = PagedShape { heads: heads as usize, kv_heads, dim: dim_kept, scale: scale as f32, window };
         let (keys, values) = &self.pool.layers[layer];
         let (q, k, v) = (contiguous(q), contiguous(k), contiguous(v));
         let out = q.empty_like();

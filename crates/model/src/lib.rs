@@ -17,6 +17,7 @@ pub mod logits;
 pub mod ops;
 mod parameters;
 mod policy;
+mod rotary;
 mod safetensors;
 mod save;
 mod template;
@@ -24,7 +25,7 @@ mod tokenizer;
 
 pub use autograd::{backward, take_grad};
 pub use checkpoint::Checkpoint;
-pub use config::{Config, ConfigInvalid};
+pub use config::{Config, ConfigInvalid, Rope};
 pub use error::CheckpointError;
 pub use families::{FAMILIES, Family, FamilyEntry};
 pub use gguf::{GgmlType, Gguf, GgufTensor, GgufValue};

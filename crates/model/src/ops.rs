@@ -5,8 +5,11 @@ use tch::{Kind, Tensor};
 use crate::autograd::{Differentiable, apply, grad_enabled};
 use crate::kernels::element::{view, view_mut, with_element};
 use crate::kernels::gemv::Operands;
-use crate::kernels::rope::Place;
-use crate::kernels::{gemv, norm, rope, swiglu};
+use crate::kernels::{gated as gate, gemv, norm};
+
+pub use crate::kernels::gated::Activation;
+pub use crate::kernels::norm::Norm;
+pub use crate::rotary::{Rotary, Rotation, rotate, split_rotate};
 
 pub(crate) fn contiguous(tensor: &Tensor) -> Tensor {
     if tensor.is_contiguous() { tensor.shallow_clone() } else { tensor.contiguous() }
@@ -73,14 +76,14 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Tensor {
 }
 
 struct RmsNorm {
-    eps: f32,
+    norm: Norm,
 }
 
 impl Differentiable for RmsNorm {
     fn forward(&self, inputs: &[Tensor]) -> Vec<Tensor> {
         let (x, w) = (contiguous(&inputs[0]), &inputs[1]);
         let y = x.empty_like();
-        with_element!(x.kind(), T => norm::forward::<T>(view(&x), view(w), self.eps, view_mut(&y)));
+        with_element!(x.kind(), T => norm::forward::<T>(view(&x), view(w), self.norm, view_mut(&y)));
         vec![y]
     }
 
@@ -89,126 +92,40 @@ impl Differentiable for RmsNorm {
         let (x, w, dy) = (contiguous(&saved[0]), &saved[1], contiguous(dy));
         let dx = x.empty_like();
         let dw = w.zeros_like().to_kind(Kind::Float);
-        with_element!(x.kind(), T => norm::backward::<T>(view(&x), view(w), self.eps, view(&dy), view_mut(&dx), view_mut(&dw)));
+        with_element!(x.kind(), T => norm::backward::<T>(view(&x), view(w), self.norm, view(&dy), view_mut(&dx), view_mut(&dw)));
         vec![Some(dx), Some(dw.to_kind(w.kind()))]
     }
 }
 
-/// RMSNorm of the last dimension: `x` `[.., h]`, `weight` `[h]`.
-pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f32) -> Tensor {
-    only(run(RmsNorm { eps }, &[x, weight]))
+/// RMSNorm (Zhang and Sennrich, 1910.07467) of the last dimension: `x` `[.., h]`, `weight` `[h]`.
+pub fn rms_norm(x: &Tensor, weight: &Tensor, norm: Norm) -> Tensor {
+    only(run(RmsNorm { norm }, &[x, weight]))
 }
 
-struct SwiGlu;
+struct Gated {
+    activation: Activation,
+}
 
-impl Differentiable for SwiGlu {
+impl Differentiable for Gated {
     fn forward(&self, inputs: &[Tensor]) -> Vec<Tensor> {
         let x = contiguous(&inputs[0]);
-        let (rows, width) = x.size2().expect("swiglu: a matrix");
+        let (rows, width) = x.size2().expect("gate and up: a matrix");
         let y = Tensor::empty([rows, width / 2], (x.kind(), x.device()));
-        with_element!(x.kind(), T => swiglu::forward::<T>(view(&x), (width / 2) as usize, view_mut(&y)));
+        with_element!(x.kind(), T => gate::forward::<T>(view(&x), (width / 2) as usize, self.activation, view_mut(&y)));
         vec![y]
     }
 
     fn backward(&self, saved: &[Tensor], grads: &[Option<Tensor>]) -> Vec<Option<Tensor>> {
         let Some(dy) = &grads[0] else { return vec![None] };
         let (x, dy) = (contiguous(&saved[0]), contiguous(dy));
-        let (_, width) = x.size2().expect("swiglu: a matrix");
+        let (_, width) = x.size2().expect("gate and up: a matrix");
         let dx = x.empty_like();
-        with_element!(x.kind(), T => swiglu::backward::<T>(view(&x), (width / 2) as usize, view(&dy), view_mut(&dx)));
+        with_element!(x.kind(), T => gate::backward::<T>(view(&x), (width / 2) as usize, self.activation, view(&dy), view_mut(&dx)));
         vec![Some(dx)]
     }
 }
 
-/// `silu(gate) * up` for rows `[n, 2 i]` that hold gate and up side by side: `[n, i]`.
-pub fn swiglu(gate_up: &Tensor) -> Tensor {
-    only(run(SwiGlu, &[gate_up]))
-}
-
-/// Cosines and sines of the rotary angles of some positions, `[n, head_dim / 2]` each, f32.
-#[derive(Debug)]
-pub struct Rotary {
-    cos: Tensor,
-    sin: Tensor,
-}
-
-impl Rotary {
-    /// The angles `position * theta^(-2 i / head_dim)`.
-    #[must_use]
-    pub fn new(positions: &[i64], head_dim: usize, theta: f64) -> Self {
-        let half = head_dim / 2;
-        let frequencies: Vec<f32> =
-            (0..half).map(|i| (1.0 / theta.powf((2 * i) as f64 / head_dim as f64)) as f32).collect();
-        let angles: Vec<f32> = positions.iter().flat_map(|&p| frequencies.iter().map(move |f| p as f32 * f)).collect();
-        let angles = Tensor::from_slice(&angles).view([positions.len() as i64, half as i64]);
-        Self { cos: angles.cos(), sin: angles.sin() }
-    }
-
-    fn shallow_clone(&self) -> Self {
-        Self { cos: self.cos.shallow_clone(), sin: self.sin.shallow_clone() }
-    }
-}
-
-struct SplitRotate {
-    rotary: Rotary,
-    heads: usize,
-    kv_heads: usize,
-    head_dim: usize,
-}
-
-impl Differentiable for SplitRotate {
-    fn outputs(&self) -> usize {
-        3
-    }
-
-    fn forward(&self, inputs: &[Tensor]) -> Vec<Tensor> {
-        let qkv = contiguous(&inputs[0]);
-        let rows = qkv.size()[0];
-        let (h, kv, d) = (self.heads, self.kv_heads, self.head_dim);
-        let make = |heads: usize| Tensor::empty([rows, heads as i64, d as i64], (qkv.kind(), qkv.device()));
-        let (q, k) = (make(h), make(kv));
-        let stride = (h + 2 * kv) * d;
-        let (cos, sin) = (view::<f32>(&self.rotary.cos), view::<f32>(&self.rotary.sin));
-        for (target, heads, offset) in [(&q, h, 0), (&k, kv, h * d)] {
-            let (from, to) = (Place { stride, offset }, Place { stride: heads * d, offset: 0 });
-            with_element!(qkv.kind(), T => rope::rotate::<T>(view(&qkv), from, view_mut(target), to, heads, cos, sin, d / 2, 1.0));
-        }
-        let v = qkv.narrow(1, ((h + kv) * d) as i64, (kv * d) as i64).contiguous().view([rows, kv as i64, d as i64]);
-        vec![q, k, v]
-    }
-
-    fn backward(&self, saved: &[Tensor], grads: &[Option<Tensor>]) -> Vec<Option<Tensor>> {
-        let qkv = &saved[0];
-        let (h, kv, d) = (self.heads, self.kv_heads, self.head_dim);
-        let stride = (h + 2 * kv) * d;
-        let dx = if grads.iter().all(Option::is_some) { qkv.empty_like() } else { qkv.zeros_like() };
-        let (cos, sin) = (view::<f32>(&self.rotary.cos), view::<f32>(&self.rotary.sin));
-        for (grad, heads, offset) in [(&grads[0], h, 0), (&grads[1], kv, h * d)] {
-            if let Some(grad) = grad {
-                let grad = contiguous(grad);
-                let (from, to) = (Place { stride: heads * d, offset: 0 }, Place { stride, offset });
-                with_element!(qkv.kind(), T => rope::rotate::<T>(view(&grad), from, view_mut(&dx), to, heads, cos, sin, d / 2, -1.0));
-            }
-        }
-        if let Some(grad) = &grads[2] {
-            let mut target = dx.narrow(1, ((h + kv) * d) as i64, (kv * d) as i64);
-            target.copy_(&grad.reshape([-1, (kv * d) as i64]));
-        }
-        vec![Some(dx)]
-    }
-}
-
-/// Splits rows of `[n, (heads + 2 kv_heads) * head_dim]` into queries `[n, heads, head_dim]`, keys and
-/// values `[n, kv_heads, head_dim]`, and rotates queries and keys to their positions.
-pub fn split_rotate(
-    qkv: &Tensor,
-    rotary: &Rotary,
-    heads: usize,
-    kv_heads: usize,
-    head_dim: usize,
-) -> (Tensor, Tensor, Tensor) {
-    let op = SplitRotate { rotary: rotary.shallow_clone(), heads, kv_heads, head_dim };
-    let mut parts = run(op, &[qkv]).into_iter();
-    let mut next = || parts.next().expect("three outputs");
-    (next(), next(), next())
+/// `activation(gate) * up` for rows `[n, 2 i]` that hold gate and up side by side: `[n, i]`.
+pub fn gated(gate_up: &Tensor, activation: Activation) -> Tensor {
+    only(run(Gated { activation }, &[gate_up]))
 }

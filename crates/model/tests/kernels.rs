@@ -3,8 +3,8 @@
 use relign_model::attention::{Attention, TreeAttention, reference};
 use relign_model::kv::{KvPool, PagedRow};
 use relign_model::logits::{Draw, TokenStats, draw};
-use relign_model::ops::{Rotary, rms_norm, split_rotate, swiglu};
-use relign_model::{Config, Device, Kind, Segment, Tensor, backward};
+use relign_model::ops::{Activation, Norm, Rotary, gated, rms_norm, rotate, split_rotate};
+use relign_model::{Config, Device, Kind, Rope, Segment, Tensor, backward};
 
 fn random(size: &[i64], seed: i64) -> Tensor {
     // Sines of a quadratic phase: deterministic, dense in (-1, 1), no global generator.
@@ -44,46 +44,60 @@ fn same(name: &str, inputs: &[Tensor], ours: &dyn Fn(&[Tensor]) -> Tensor, their
 
 #[test]
 fn rms_norm_matches() {
-    for (rows, width) in [(1, 8), (37, 576), (130, 64)] {
-        same("rms_norm", &[random(&[rows, width], 1), random(&[width], 2)], &|x| rms_norm(&x[0], &x[1], 1e-5), &|x| {
+    for (rows, width, offset, round) in [(1, 8, 0.0, true), (37, 576, 0.0, true), (130, 64, 1.0, false)] {
+        let norm = Norm { eps: 1e-5, offset, round };
+        same("rms_norm", &[random(&[rows, width], 1), random(&[width], 2)], &|x| rms_norm(&x[0], &x[1], norm), &|x| {
             let scale = (x[0].square().mean_dim([-1].as_slice(), true, Kind::Float) + 1e-5).rsqrt();
-            &x[0] * scale * &x[1]
+            &x[0] * scale * (&x[1] + f64::from(offset))
         });
     }
 }
 
 #[test]
-fn swiglu_matches() {
-    same("swiglu", &[random(&[45, 2 * 96], 3) * 4.0], &|x| swiglu(&x[0]), &|x| {
-        x[0].narrow(1, 0, 96).silu() * x[0].narrow(1, 96, 96)
+fn gated_activations_match() {
+    let x = [random(&[45, 2 * 96], 3) * 4.0];
+    same("swiglu", &x, &|x| gated(&x[0], Activation::Silu), &|x| x[0].narrow(1, 0, 96).silu() * x[0].narrow(1, 96, 96));
+    same("geglu", &x, &|x| gated(&x[0], Activation::GeluTanh), &|x| {
+        x[0].narrow(1, 0, 96).gelu("tanh") * x[0].narrow(1, 96, 96)
     });
 }
 
+/// The first `turning` numbers of each head of `[n, heads, dim]` rotated, as written out in the paper.
+fn rotated(x: &Tensor, positions: &[i64], turning: i64, magnitude: f64) -> Tensor {
+    let p = Tensor::from_slice(positions).to_kind(Kind::Double);
+    let i = Tensor::arange(turning / 2, (Kind::Double, Device::Cpu)) * (2.0 / turning as f64);
+    let angle = p.unsqueeze(1) * (i * -(10_000.0_f64.ln())).exp().unsqueeze(0);
+    let angle = Tensor::cat(&[&angle, &angle], 1).to_kind(Kind::Float).unsqueeze(1);
+    let half = turning / 2;
+    let part = x.narrow(2, 0, turning);
+    let other = Tensor::cat(&[-part.narrow(2, half, half), part.narrow(2, 0, half)], 2);
+    let part = (&part * angle.cos() + other * angle.sin()) * magnitude;
+    Tensor::cat(&[part, x.narrow(2, turning, x.size()[2] - turning)], 2)
+}
+
 #[test]
-fn split_rotate_matches() {
+fn rotations_match() {
     let (heads, kv_heads, dim) = (6, 2, 16);
     let positions: Vec<i64> = (0..29).map(|i| (i * 7) % 40).collect();
-    let theirs = |x: &[Tensor]| {
-        let p = Tensor::from_slice(&positions).to_kind(Kind::Double);
-        let i = Tensor::arange(dim / 2, (Kind::Double, Device::Cpu)) * (2.0 / dim as f64);
-        let angle = p.unsqueeze(1) * (i * -(10_000.0_f64.ln())).exp().unsqueeze(0);
-        let angle = Tensor::cat(&[&angle, &angle], 1).to_kind(Kind::Float).unsqueeze(1);
-        let turned = x[0].narrow(1, 0, (heads + kv_heads) * dim).view([29, heads + kv_heads, dim]);
-        let half = dim / 2;
-        let other = Tensor::cat(&[-turned.narrow(2, half, half), turned.narrow(2, 0, half)], 2);
-        let turned = (&turned * angle.cos() + other * angle.sin()).reshape([29, -1]);
-        Tensor::cat(&[turned, x[0].narrow(1, (heads + kv_heads) * dim, kv_heads * dim)], 1)
-    };
-    same(
-        "split_rotate",
-        &[random(&[29, (heads + 2 * kv_heads) * dim], 5)],
-        &|x| {
-            let rotary = Rotary::new(&positions, dim as usize, 10_000.0);
-            let (q, k, v) = split_rotate(&x[0], &rotary, heads as usize, kv_heads as usize, dim as usize);
+    for (turning, magnitude) in [(16, 1.0), (12, 1.25)] {
+        let rope = Rope { magnitude, ..Rope::plain(turning as usize, 10_000.0) };
+        let rotary = Rotary::new(&positions, &[&rope]);
+        let theirs = |x: &[Tensor]| {
+            let turned = x[0].narrow(1, 0, (heads + kv_heads) * dim).view([29, heads + kv_heads, dim]);
+            let turned = rotated(&turned, &positions, turning, f64::from(magnitude)).reshape([29, -1]);
+            Tensor::cat(&[turned, x[0].narrow(1, (heads + kv_heads) * dim, kv_heads * dim)], 1)
+        };
+        let x = [random(&[29, (heads + 2 * kv_heads) * dim], 5)];
+        let split = |x: &[Tensor]| {
+            let (q, k, v) = split_rotate(&x[0], rotary.table(0), heads as usize, kv_heads as usize, dim as usize);
             Tensor::cat(&[q.reshape([29, -1]), k.reshape([29, -1]), v.reshape([29, -1])], 1)
-        },
-        &theirs,
-    );
+        };
+        same("split_rotate", &x, &split, &theirs);
+        let x = [random(&[29, heads, dim], 6)];
+        same("rotate", &x, &|x| rotate(&x[0], rotary.table(0)), &|x| {
+            rotated(&x[0], &positions, turning, f64::from(magnitude))
+        });
+    }
 }
 
 fn segments() -> Vec<Segment> {
@@ -105,12 +119,16 @@ fn tree_attention_matches_the_masked_product() {
     let n: i64 = segments.iter().map(|s| s.len as i64).sum();
     for (heads, kv_heads, dim) in [(6, 2, 64), (3, 3, 16), (4, 1, 40)] {
         let scale = 1.0 / (dim as f64).sqrt();
-        same(
-            "tree attention",
-            &[random(&[n, heads, dim], 7), random(&[n, kv_heads, dim], 8), random(&[n, kv_heads, dim], 9)],
-            &|x| TreeAttention::new(segments.clone()).attend(0, &x[0], &x[1], &x[2], scale),
-            &|x| reference(&segments, &x[0], &x[1], &x[2], scale),
-        );
+        // Windows within a block, across blocks and segments, of two tokens, and longer than every path.
+        let windows = [None, Some(131), Some(2), Some(20), Some(64), Some(1000)];
+        for &window in &windows[..if dim == 16 { 6 } else { 2 }] {
+            same(
+                &format!("tree attention, window {window:?}"),
+                &[random(&[n, heads, dim], 7), random(&[n, kv_heads, dim], 8), random(&[n, kv_heads, dim], 9)],
+                &|x| TreeAttention::new(segments.clone()).attend(0, &x[0], &x[1], &x[2], scale, window),
+                &|x| reference(&segments, &x[0], &x[1], &x[2], scale, window),
+            );
+        }
     }
 }
 
@@ -128,7 +146,7 @@ fn a_shared_prompt_equals_its_copies() {
     let n = (prompt + 3 * len) as i64;
     let x = [random(&[n, 4, 32], 1), random(&[n, 2, 32], 2), random(&[n, 2, 32], 3)];
     let a: Vec<Tensor> = x.iter().map(leaf).collect();
-    let ours = TreeAttention::new(packed).attend(0, &a[0], &a[1], &a[2], 0.2);
+    let ours = TreeAttention::new(packed).attend(0, &a[0], &a[1], &a[2], 0.2, None);
     let grad = random(&ours.size(), 4);
     // Each copy of the prompt gets a third of the prompt's own gradient.
     backward(&ours, &grad).expect("backward");
@@ -138,7 +156,7 @@ fn a_shared_prompt_equals_its_copies() {
             (0..prompt as i64).chain((0..len as i64).map(|i| (prompt + branch * len) as i64 + i)).collect();
         let rows = Tensor::from_slice(&rows);
         let part: Vec<Tensor> = b.iter().map(|t| t.index_select(0, &rows)).collect();
-        let out = TreeAttention::causal(prompt + len).attend(0, &part[0], &part[1], &part[2], 0.2);
+        let out = TreeAttention::causal(prompt + len).attend(0, &part[0], &part[1], &part[2], 0.2, None);
         assert!(gap(&out, &ours.index_select(0, &rows)) < 1e-5);
         let weight = grad.index_select(0, &rows);
         let _ = weight.narrow(0, 0, prompt as i64).g_mul_scalar_(1.0 / 3.0);
@@ -171,7 +189,8 @@ fn paged_attention_matches() {
                 [heads, kv_heads, kv_heads].map(|h| random(&[len as i64, h, dim], i as i64 + h).to_kind(kind))
             })
             .collect();
-        for (sequence, [q, k, v]) in made.iter().enumerate() {
+        let windows = [None, Some(1), Some(5), Some(16), Some(30), Some(100)];
+        for ((sequence, [q, k, v]), window) in made.iter().enumerate().flat_map(|m| windows.map(|w| (m, w))) {
             let len = lens[sequence];
             let expected = reference(
                 &[Segment { start: 0, len, parent: None }],
@@ -179,21 +198,26 @@ fn paged_attention_matches() {
                 &k.to_kind(Kind::Float),
                 &v.to_kind(Kind::Float),
                 0.25,
+                window,
             );
             let rows: Vec<PagedRow<'_>> = (1..=len).map(|len| PagedRow { blocks: &tables[sequence], len }).collect();
             let got = if sequence == 0 {
-                pool.attention(&rows).attend(0, q, k, v, 0.25)
+                pool.attention(&rows).attend(0, q, k, v, 0.25, window)
             } else {
                 let one = |t: &Tensor, i: i64| t.narrow(0, i, 1).contiguous();
                 let rows: Vec<Tensor> = (0..len)
                     .map(|i| {
                         let j = i as i64;
-                        pool.attention(&rows[i..=i]).attend(0, &one(q, j), &one(k, j), &one(v, j), 0.25)
+                        pool.attention(&rows[i..=i]).attend(0, &one(q, j), &one(k, j), &one(v, j), 0.25, window)
                     })
                     .collect();
                 Tensor::cat(&rows, 0)
             };
-            assert!(gap(&got, &expected) < tolerance, "{kind:?} sequence {sequence}: {}", gap(&got, &expected));
+            assert!(
+                gap(&got, &expected) < tolerance,
+                "{kind:?} sequence {sequence} window {window:?}: {}",
+                gap(&got, &expected)
+            );
         }
     }
 }

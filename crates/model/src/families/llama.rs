@@ -1,18 +1,21 @@
 //! Llama (Touvron et al., 2302.13971): pre-norm, rotary positions, SwiGLU, grouped queries.
 //! SmolLM2 and other checkpoints of `model_type` `llama`.
 
+use serde_json::Value;
 use tch::Tensor;
 
 use super::{Family, FamilyEntry};
 use crate::attention::Attention;
-use crate::ops::{Rotary, rms_norm, split_rotate, swiglu};
+use crate::ops::{Norm, gated, rms_norm};
 use crate::parameters::{Builder, Linear};
+use crate::rotary::{Rotary, split_rotate};
 use crate::{Config, LoadError};
 
 pub(super) const ENTRY: FamilyEntry = FamilyEntry {
     name: "llama",
     architecture: "LlamaForCausalLM",
     summary: "Llama and its like: SmolLM2",
+    defaults: || Value::Null,
     build: |config, builder| Ok(Box::new(Llama::build(config, builder)?)),
 };
 
@@ -61,13 +64,13 @@ impl Llama {
                     &name("mlp.gate_up_proj"),
                     &[(&name("mlp.gate_proj"), config.intermediate), (&name("mlp.up_proj"), config.intermediate)],
                     h,
-                    false,
+                    config.mlp_bias,
                 )?,
                 down: builder.linear(
                     &name("mlp.down_proj"),
                     &[(&name("mlp.down_proj"), h)],
                     config.intermediate,
-                    false,
+                    config.mlp_bias,
                 )?,
             });
         }
@@ -87,21 +90,22 @@ impl Family for Llama {
     }
 
     fn rotary(&self, positions: &[i64]) -> Rotary {
-        Rotary::new(positions, self.config.head_dim, self.config.rope_theta)
+        Rotary::new(positions, &[&self.config.rope])
     }
 
     fn layer(&self, index: usize, x: &Tensor, rotary: &Rotary, attention: &mut dyn Attention) -> Tensor {
         let (layer, c) = (&self.layers[index], &self.config);
-        let qkv = layer.qkv.forward(&rms_norm(x, &layer.attention_norm, c.norm_eps));
-        let (q, k, v) = split_rotate(&qkv, rotary, c.heads, c.kv_heads, c.head_dim);
-        let seen = attention.attend(index, &q, &k, &v, 1.0 / (c.head_dim as f64).sqrt());
+        let norm = Norm::rounded(c.norm_eps);
+        let qkv = layer.qkv.forward(&rms_norm(x, &layer.attention_norm, norm));
+        let (q, k, v) = split_rotate(&qkv, rotary.table(0), c.heads, c.kv_heads, c.head_dim);
+        let seen = attention.attend(index, &q, &k, &v, c.attention_scale, c.windows[index]);
         let x = x + layer.out.forward(&seen);
-        let hidden = swiglu(&layer.gate_up.forward(&rms_norm(&x, &layer.ffn_norm, c.norm_eps)));
+        let hidden = gated(&layer.gate_up.forward(&rms_norm(&x, &layer.ffn_norm, norm)), c.activation);
         x + layer.down.forward(&hidden)
     }
 
     fn finish(&self, x: &Tensor) -> Tensor {
-        rms_norm(x, &self.norm, self.config.norm_eps)
+        rms_norm(x, &self.norm, Norm::rounded(self.config.norm_eps))
     }
 
     fn head(&self) -> &Tensor {

@@ -3,11 +3,12 @@
 mod llama;
 mod qwen2;
 
+use serde_json::Value;
 use tch::Tensor;
 
 use crate::attention::Attention;
-use crate::ops::Rotary;
 use crate::parameters::Builder;
+use crate::rotary::Rotary;
 use crate::{Config, LoadError};
 
 /// A decoder-only transformer, cut into pieces so that the trainer can recompute layers and the
@@ -16,7 +17,7 @@ pub trait Family: Send {
     /// Rows of the embedding for token ids `[n]` (i64): `[n, hidden]`.
     fn embed(&self, tokens: &Tensor) -> Tensor;
 
-    /// The rotary angles of some positions.
+    /// The rotary angles of some positions, in one table or more: a layer takes its own.
     fn rotary(&self, positions: &[i64]) -> Rotary;
 
     /// Layer `index` applied to the residual stream `[n, hidden]`.
@@ -50,6 +51,9 @@ pub struct FamilyEntry {
     pub architecture: &'static str,
     /// What it covers.
     pub summary: &'static str,
+    /// What transformers takes for words that a config.json leaves out, where that is not what most
+    /// families take.
+    pub defaults: fn() -> Value,
     /// Builds the family over parameters.
     pub build: fn(&Config, &mut Builder<'_>) -> Result<Box<dyn Family>, LoadError>,
 }

@@ -192,17 +192,10 @@ fn rope_scaling(gguf: &Gguf, arch: &str, theta: f64, head_dim: u64) -> Result<Op
     }
 }
 
-/// Llama 3's division of each rotary frequency, for a context of 8192 stretched by `factor`: none for
-/// wavelengths below a quarter of it, full above all of it, and a blend between.
+/// Llama 3's division of each rotary frequency, for a context of 8192 stretched by `factor`.
 fn llama3_factors(theta: f64, head_dim: u64, factor: f64) -> Vec<f64> {
-    const CONTEXT: f64 = 8192.0;
-    (0..head_dim / 2)
-        .map(|i| {
-            let wavelength = std::f64::consts::TAU * theta.powf(2.0 * i as f64 / head_dim as f64);
-            let blend = ((CONTEXT / wavelength - 1.0) / 3.0).clamp(0.0, 1.0);
-            1.0 / ((1.0 - blend) / factor + blend)
-        })
-        .collect()
+    let frequency = |i: u64| theta.powf(-2.0 * i as f64 / head_dim as f64);
+    (0..head_dim / 2).map(|i| crate::config::llama3(frequency(i), 8192.0, factor, 1.0, 4.0)).collect()
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@
 pub(crate) mod adamw;
 pub(crate) mod dense;
 pub(crate) mod element;
+pub(crate) mod gated;
 pub(crate) mod gemv;
 pub(crate) mod math;
 pub(crate) mod norm;
@@ -16,7 +17,6 @@ pub(crate) mod paged;
 pub(crate) mod parallel;
 pub(crate) mod rope;
 pub(crate) mod softmax;
-pub(crate) mod swiglu;
 pub(crate) mod tree;
 
 /// Defines a function that runs the best of three compilations of an `#[inline(always)]` body whose

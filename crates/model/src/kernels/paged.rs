@@ -18,6 +18,8 @@ pub(crate) struct PagedShape {
     pub(crate) kv_heads: usize,
     pub(crate) dim: usize,
     pub(crate) scale: f32,
+    /// A query sees this many positions, its own included; all without one.
+    pub(crate) window: Option<usize>,
 }
 
 /// One query: the blocks of its sequence and how many positions it sees, its own included.
@@ -92,6 +94,10 @@ fn attend_body<T: Element, const FMA: bool>(
 ) {
     let group = shape.heads / shape.kv_heads;
     let dim = shape.dim;
+    // Blocks before the window are left out; what the first one holds before it is hidden.
+    let before = shape.window.map_or(0, |window| place.len.saturating_sub(window));
+    let (skip, hidden) = (before / BLOCK, before % BLOCK);
+    let place = PagedRow { blocks: &place.blocks[skip..], len: place.len - skip * BLOCK };
     let blocks = place.len.div_ceil(BLOCK);
     let padded = blocks * BLOCK;
     scratch.clear();
@@ -127,9 +133,8 @@ fn attend_body<T: Element, const FMA: bool>(
         }
     }
     for scores in scores.chunks_exact_mut(padded) {
-        for score in &mut scores[place.len..] {
-            *score = f32::NEG_INFINITY;
-        }
+        scores[..hidden].fill(f32::NEG_INFINITY);
+        scores[place.len..].fill(f32::NEG_INFINITY);
         let max = scores.iter().fold(f32::NEG_INFINITY, |a, &b| if b > a { b } else { a });
         for score in scores.iter_mut() {
             *score = exp::<FMA>(*score - max);

@@ -31,6 +31,8 @@ pub(crate) struct Shape {
     pub(crate) kv_heads: usize,
     pub(crate) dim: usize,
     pub(crate) scale: f32,
+    /// A query sees this many positions of its path, its own included; all without one.
+    pub(crate) window: Option<usize>,
 }
 
 impl Shape {
@@ -62,17 +64,36 @@ fn units(segments: &[Segment], shape: Shape) -> Vec<Unit> {
     units
 }
 
-/// The key ranges a unit sees: ancestors in full, then its own segment up to its last query.
-fn key_ranges(segments: &[Segment], unit: &Unit) -> Vec<(usize, usize, bool)> {
+/// Keys that lie one after another, both packed and on their path.
+struct Keys {
+    start: usize,
+    len: usize,
+    /// The path's position of the first.
+    position: usize,
+}
+
+/// The keys a unit sees, ancestors first, and the position of its first query. Keys before every
+/// query's window are left out.
+fn keys_seen(segments: &[Segment], unit: &Unit, window: Option<usize>) -> (Vec<Keys>, usize) {
     let own = segments[unit.segment];
-    let mut ranges = vec![(own.start, unit.first + unit.len, true)];
+    let mut path = vec![(own.start, unit.first + unit.len)];
     let mut parent = own.parent;
     while let Some(p) = parent {
-        ranges.push((segments[p].start, segments[p].len, false));
+        path.push((segments[p].start, segments[p].len));
         parent = segments[p].parent;
     }
-    ranges.reverse();
-    ranges
+    let query = path.iter().map(|(_, len)| len).sum::<usize>() - unit.len;
+    let lowest = window.map_or(0, |window| (query + 1).saturating_sub(window));
+    let mut position = 0;
+    let mut keys = Vec::with_capacity(path.len());
+    for (start, len) in path.into_iter().rev() {
+        let skip = lowest.saturating_sub(position).min(len);
+        if skip < len {
+            keys.push(Keys { start: start + skip, len: len - skip, position: position + skip });
+        }
+        position += len;
+    }
+    (keys, query)
 }
 
 /// `out` `[n, heads, dim]` and the log-sum-exp of each row of scores `[n, heads]` for queries
@@ -120,7 +141,8 @@ fn forward_body<T: Element, const FMA: bool>(
     let mut scores = vec![0.0_f32; rows * KEYS];
     let mut keys_t = vec![0.0_f32; width * KEYS];
     let mut values = vec![0.0_f32; KEYS * width];
-    for (start, len, own) in key_ranges(segments, unit) {
+    let (seen, query) = keys_seen(segments, unit, shape.window);
+    for Keys { start, len, position } in seen {
         for first in (0..len).step_by(KEYS) {
             let n = KEYS.min(len - first);
             load_transposed(shape, k, start + first, n, unit.kv_head, &mut keys_t);
@@ -129,8 +151,13 @@ fn forward_body<T: Element, const FMA: bool>(
             multiply_add::<FMA>(rows, KEYS, width, &queries, width, &keys_t, KEYS, &mut scores, KEYS);
             for row in 0..rows {
                 let scores = &mut scores[row * KEYS..][..KEYS];
-                mask(scores, n, own, first, unit.first + row / group);
+                mask(scores, n, position + first, query + row / group, shape.window);
                 let top = scores.iter().fold(max[row], |a, &b| if b > a { b } else { a });
+                if top == f32::NEG_INFINITY {
+                    // The row's window begins in a later block.
+                    scores.fill(0.0);
+                    continue;
+                }
                 let keep = exp::<FMA>(max[row] - top);
                 for score in scores.iter_mut() {
                     *score = exp::<FMA>(*score - top);
@@ -240,7 +267,8 @@ fn backward_body<T: Element, const FMA: bool>(
     let mut keys = vec![0.0_f32; KEYS * width];
     let mut keys_t = vec![0.0_f32; width * KEYS];
     let mut values_t = vec![0.0_f32; width * KEYS];
-    for (start, len, own) in key_ranges(segments, unit) {
+    let (seen, query) = keys_seen(segments, unit, shape.window);
+    for Keys { start, len, position } in seen {
         for first in (0..len).step_by(KEYS) {
             let n = KEYS.min(len - first);
             load(shape, k, start + first, n, unit.kv_head, &mut keys);
@@ -252,7 +280,7 @@ fn backward_body<T: Element, const FMA: bool>(
             multiply_add::<FMA>(rows, KEYS, width, &grads, width, &values_t, KEYS, &mut dp, KEYS);
             for row in 0..rows {
                 let scores = &mut p[row * KEYS..][..KEYS];
-                mask(scores, n, own, first, unit.first + row / group);
+                mask(scores, n, position + first, query + row / group, shape.window);
                 let lse = lse[place(row)];
                 for (score, dp) in scores.iter_mut().zip(&mut dp[row * KEYS..]) {
                     *score = exp::<FMA>(*score - lse);
@@ -277,12 +305,18 @@ fn backward_body<T: Element, const FMA: bool>(
     }
 }
 
-/// Hides padding, and in a unit's own segment the keys after the query.
+/// Hides padding, keys after the query and keys before its window, among `n` keys from position `first`.
 #[inline(always)]
-fn mask(scores: &mut [f32], n: usize, own: bool, first: usize, query: usize) {
-    let visible = if own { n.min((query + 1).saturating_sub(first)) } else { n };
-    for score in &mut scores[visible..] {
+fn mask(scores: &mut [f32], n: usize, first: usize, query: usize, window: Option<usize>) {
+    let end = n.min((query + 1).saturating_sub(first));
+    for score in &mut scores[end..] {
         *score = f32::NEG_INFINITY;
+    }
+    if let Some(window) = window {
+        let begin = (query + 1).saturating_sub(window).saturating_sub(first).min(end);
+        for score in &mut scores[..begin] {
+            *score = f32::NEG_INFINITY;
+        }
     }
 }
 
