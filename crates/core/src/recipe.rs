@@ -90,6 +90,25 @@ pub struct ModelSection {
     /// The type of products in sampling and training; master weights are f32 always.
     #[serde(default)]
     pub dtype: Dtype,
+    /// What sampling reads weights as; training reads them in full always.
+    #[serde(default)]
+    pub rollout_weights: RolloutWeights,
+}
+
+/// What generation reads the weights of linear layers as. Fewer bits are read and multiplied faster, and move the
+/// distribution that is sampled from: a run's `engine_gap` says how far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum RolloutWeights {
+    /// As they are trained: in the type of products.
+    #[default]
+    Full,
+    /// Rounded to bf16, and widened as they are multiplied where the CPU has no bf16 products.
+    Bf16,
+    /// 8 bits with a scale for every 32 weights, as GGUF's Q8_0.
+    Int8,
+    /// 4 bits with a scale for every 32 weights, as GGUF's Q4_0.
+    Q4,
 }
 
 /// A type to compute in.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use relign_core::{Completion, Finish, Generate, GenerateError, Request};
 use relign_model::kv::{KvPool, PagedRow};
 use relign_model::logits::{Draw, draw};
-use relign_model::ops::{linear, sampling_guard};
+use relign_model::ops::sampling_guard;
 use relign_model::{Config, Family, Kind, Tensor};
 
 use crate::blocks::{Blocks, Found, common};
@@ -292,7 +292,7 @@ impl Engine {
             if last.len() < n {
                 hidden = hidden.index_select(0, &Tensor::from_slice(&last));
             }
-            draw(&linear(&hidden, self.family.head(), None), &draws)
+            draw(&self.family.head().logits(&hidden), &draws)
         };
         self.stats.forward_passes += 1;
         self.stats.computed_tokens += n as u64;

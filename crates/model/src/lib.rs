@@ -15,6 +15,7 @@ pub mod kv;
 mod load;
 pub mod logits;
 pub mod ops;
+mod packed;
 mod parameters;
 mod policy;
 mod rotary;

@@ -4,8 +4,8 @@ use tch::{Kind, Tensor};
 
 use crate::autograd::{Differentiable, apply, grad_enabled};
 use crate::kernels::element::{view, view_mut, with_element};
-use crate::kernels::gemv::Operands;
-use crate::kernels::{gated as gate, gemv, norm};
+use crate::kernels::product::{self, Operands};
+use crate::kernels::{gated as gate, norm};
 
 pub use crate::kernels::gated::Activation;
 pub use crate::kernels::norm::Norm;
@@ -32,12 +32,6 @@ thread_local! {
     static SAMPLING: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
 }
 
-/// Up to this many rows the kernel for few rows is no slower than libtorch's product (measured on Zen 4;
-/// at one row it takes a half to a third of the time).
-const fn few_rows(kind: Kind) -> i64 {
-    if matches!(kind, Kind::BFloat16) { 16 } else { 4 }
-}
-
 /// While it lives, this thread tracks no gradients, and [`linear`] may choose its kernel by the number
 /// of rows. Training never does: there a product must round alike with and without gradients.
 pub struct SamplingGuard {
@@ -59,19 +53,26 @@ impl Drop for SamplingGuard {
 
 /// `x W^T + b`: `x` `[n, in]`, `weight` `[out, in]`, `bias` `[out]`.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Tensor {
-    let few = SAMPLING.get() && x.dim() == 2 && x.size()[0] <= few_rows(x.kind()) && x.kind() == weight.kind();
-    if !few {
+    if !SAMPLING.get() || x.dim() != 2 || x.kind() != weight.kind() {
         return x.linear(weight, bias);
     }
-    let (n, k) = x.size2().expect("a matrix");
+    multiply(x, weight, bias, x.kind())
+}
+
+/// Logits `[n, vocab]` in f32 of hidden states `[n, hidden]`; no gradient flows back.
+pub fn logits(hidden: &Tensor, head: &Tensor) -> Tensor {
+    multiply(&hidden.detach(), &head.detach(), None, Kind::Float)
+}
+
+fn multiply(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, kind: Kind) -> Tensor {
     let x = contiguous(x);
-    let y = Tensor::empty([n, weight.size()[0]], (x.kind(), x.device()));
+    let (n, k) = x.size2().expect("a matrix");
+    let y = Tensor::empty([n, weight.size()[0]], (kind, x.device()));
     let k = k as usize;
-    if x.kind() == Kind::BFloat16 {
-        gemv::multiply_bf16(Operands { x: view(&x), weight: view(weight), bias: bias.map(view), k }, view_mut(&y));
-    } else {
-        gemv::multiply::<f32>(Operands { x: view(&x), weight: view(weight), bias: bias.map(view), k }, view_mut(&y));
-    }
+    with_element!(x.kind(), T => {
+        let operands = Operands { x: view::<T>(&x), weight: view::<T>(weight), bias: bias.map(view), k };
+        with_element!(kind, Y => product::multiply::<T, T, Y>(operands, view_mut(&y)));
+    });
     y
 }
 

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use relign_core::RolloutWeights;
 use tch::{Device, Kind, Tensor};
 
 use crate::LoadError;
+use crate::packed::Packed;
 
 /// Where weights come from: a checkpoint's reader, by Hugging Face name, as f32.
 pub type Source<'a> = &'a dyn Fn(&str) -> Result<Tensor, LoadError>;
@@ -14,12 +16,14 @@ pub type Source<'a> = &'a dyn Fn(&str) -> Result<Tensor, LoadError>;
 pub struct Parameter {
     /// Its name: the checkpoint's, or for fused ones the family's.
     pub name: String,
-    /// f32, what the optimizer updates.
+    /// f32, what the optimizer updates; of a policy that only samples, what is computed with.
     pub master: Tensor,
     /// What is computed with; shares the master's memory in f32.
     pub compute: Tensor,
     /// The checkpoint's tensors in it: name, first row, rows.
     pub parts: Vec<(String, usize, usize)>,
+    /// What sampling reads instead, where it was asked for.
+    pub(crate) packed: Option<Packed>,
 }
 
 impl Parameter {
@@ -34,27 +38,61 @@ impl Parameter {
 pub struct Linear {
     weight: Tensor,
     bias: Option<Tensor>,
+    packed: Option<Packed>,
 }
 
 impl Linear {
-    /// `x` `[n, in]` to `[n, out]`.
+    /// `x` `[n, in]` to `[n, out]`. While sampling, the packed weights are read where there are any.
     pub fn forward(&self, x: &Tensor) -> Tensor {
-        crate::ops::linear(x, &self.weight, self.bias.as_ref())
+        match &self.packed {
+            Some(packed) => packed.forward(x, self.bias.as_ref(), x.kind()),
+            None => crate::ops::linear(x, &self.weight, self.bias.as_ref()),
+        }
     }
+
+    /// Logits `[n, out]` of hidden states `[n, in]`, in f32 whatever the weights are in.
+    pub fn logits(&self, x: &Tensor) -> Tensor {
+        match &self.packed {
+            Some(packed) => packed.forward(x, self.bias.as_ref(), Kind::Float),
+            None => crate::ops::logits(x, &self.weight),
+        }
+    }
+
+    /// The plain weight; empty where only packed ones were kept.
+    pub fn weight(&self) -> &Tensor {
+        &self.weight
+    }
+}
+
+/// How weights are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// With f32 masters, to be trained.
+    Masters,
+    /// As they are computed with; of linear layers only the packed copy where there is one.
+    Computed,
 }
 
 /// Hands parameters to a family being built: loads them the first time, then shares them.
 pub struct Builder<'a> {
     source: Option<Source<'a>>,
     kind: Kind,
+    keep: Keep,
+    weights: RolloutWeights,
     list: &'a mut Vec<Parameter>,
     index: BTreeMap<String, usize>,
 }
 
 impl<'a> Builder<'a> {
-    pub(crate) fn new(source: Option<Source<'a>>, kind: Kind, list: &'a mut Vec<Parameter>) -> Self {
+    pub(crate) fn new(
+        source: Option<Source<'a>>,
+        kind: Kind,
+        keep: Keep,
+        weights: RolloutWeights,
+        list: &'a mut Vec<Parameter>,
+    ) -> Self {
         let index = list.iter().enumerate().map(|(i, p)| (p.name.clone(), i)).collect();
-        Self { source, kind, list, index }
+        Self { source, kind, keep, weights, list, index }
     }
 
     /// The parameter `name` of shape `shape`.
@@ -62,7 +100,8 @@ impl<'a> Builder<'a> {
     /// # Errors
     /// If the checkpoint lacks it or has it in another shape.
     pub fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, LoadError> {
-        self.fused(name, &[(name, shape[0])], &shape[1..])
+        let index = self.fused(name, &[(name.to_owned(), shape[0])], &shape[1..])?;
+        Ok(self.list[index].compute.shallow_clone())
     }
 
     /// A linear layer whose checkpoint tensors `parts` (name without `.weight`, rows) lie one after another.
@@ -79,41 +118,64 @@ impl<'a> Builder<'a> {
         let named = |suffix: &str| -> Vec<(String, usize)> {
             parts.iter().map(|(part, rows)| (format!("{part}.{suffix}"), *rows)).collect()
         };
-        let borrow = |parts: &'_ [(String, usize)]| -> Vec<(String, usize)> { parts.to_vec() };
-        let mut load = |suffix: &str, rest: &[usize]| {
-            let parts = borrow(&named(suffix));
-            let parts: Vec<(&str, usize)> = parts.iter().map(|(n, r)| (n.as_str(), *r)).collect();
-            self.fused(&format!("{name}.{suffix}"), &parts, rest)
-        };
-        let weight = load("weight", &[inputs])?;
-        let bias = if bias { Some(load("bias", &[])?) } else { None };
-        Ok(Linear { weight, bias })
+        let weight = self.fused(&format!("{name}.weight"), &named("weight"), &[inputs])?;
+        let bias = if bias { Some(self.fused(&format!("{name}.bias"), &named("bias"), &[])?) } else { None };
+        let bias = bias.map(|index| self.list[index].compute.shallow_clone());
+        let linear = self.matrix(weight, bias);
+        if self.keep == Keep::Computed && linear.packed.is_some() {
+            let empty = linear.weight.new_empty([0], (linear.weight.kind(), Device::Cpu));
+            self.list[weight].master = empty.shallow_clone();
+            self.list[weight].compute = empty.shallow_clone();
+            return Ok(Linear { weight: empty, ..linear });
+        }
+        Ok(linear)
     }
 
-    fn fused(&mut self, name: &str, parts: &[(&str, usize)], rest: &[usize]) -> Result<Tensor, LoadError> {
+    /// The output matrix `name` `[vocab, hidden]`: a parameter of its own, or the embedding's, which has that name then.
+    ///
+    /// # Errors
+    /// If the checkpoint lacks it or has it in another shape.
+    pub fn head(&mut self, name: &str, vocab: usize, hidden: usize) -> Result<Linear, LoadError> {
+        let index = self.fused(name, &[(name.to_owned(), vocab)], &[hidden])?;
+        Ok(self.matrix(index, None))
+    }
+
+    /// The parameter as a linear layer, packed for sampling where that was asked for.
+    fn matrix(&mut self, index: usize, bias: Option<Tensor>) -> Linear {
+        let parameter = &mut self.list[index];
+        if self.weights != RolloutWeights::Full && parameter.packed.is_none() {
+            parameter.packed = Packed::of(&parameter.master, self.weights);
+        }
+        let packed = parameter.packed.as_ref().filter(|_| self.weights != RolloutWeights::Full);
+        Linear { weight: parameter.compute.shallow_clone(), bias, packed: packed.map(Packed::shallow_clone) }
+    }
+
+    /// The index of the parameter `name`, made of `parts` (names and rows) one after another.
+    fn fused(&mut self, name: &str, parts: &[(String, usize)], rest: &[usize]) -> Result<usize, LoadError> {
         if let Some(&index) = self.index.get(name) {
-            return Ok(self.list[index].compute.shallow_clone());
+            return Ok(index);
         }
         let source = self.source.ok_or_else(|| LoadError::Missing(name.to_owned()))?;
         let rows: usize = parts.iter().map(|(_, rows)| rows).sum();
         let shape =
             |rows: usize| -> Vec<i64> { std::iter::once(rows).chain(rest.iter().copied()).map(|n| n as i64).collect() };
-        let master = Tensor::empty(shape(rows), (Kind::Float, Device::Cpu));
+        let stored = if self.keep == Keep::Masters { Kind::Float } else { self.kind };
+        let master = Tensor::empty(shape(rows), (stored, Device::Cpu));
         let mut first = 0;
         let mut places = Vec::with_capacity(parts.len());
         for (part, rows) in parts {
             let loaded = source(part)?;
             if loaded.size() != shape(*rows) {
-                return Err(LoadError::Shape { name: (*part).to_owned(), expected: shape(*rows), got: loaded.size() });
+                return Err(LoadError::Shape { name: part.clone(), expected: shape(*rows), got: loaded.size() });
             }
             master.narrow(0, first as i64, *rows as i64).copy_(&loaded);
-            places.push(((*part).to_owned(), first, *rows));
+            places.push((part.clone(), first, *rows));
             first += rows;
         }
-        let compute = if self.kind == Kind::Float { master.shallow_clone() } else { master.to_kind(self.kind) };
-        self.index.insert(name.to_owned(), self.list.len());
-        let shared = compute.shallow_clone();
-        self.list.push(Parameter { name: name.to_owned(), master, compute, parts: places });
-        Ok(shared)
+        let compute = if self.kind == stored { master.shallow_clone() } else { master.to_kind(self.kind) };
+        let index = self.list.len();
+        self.index.insert(name.to_owned(), index);
+        self.list.push(Parameter { name: name.to_owned(), master, compute, parts: places, packed: None });
+        Ok(index)
     }
 }

@@ -1,12 +1,12 @@
 //! The policy: weights and their version.
 
-use relign_core::Dtype;
+use relign_core::{Dtype, RolloutWeights};
 use tch::{Kind, Tensor};
 
 use crate::families::{FAMILIES, Family, FamilyEntry};
 use crate::kernels::adamw;
 use crate::kernels::element::{view, view_mut};
-use crate::parameters::{Builder, Parameter, Source};
+use crate::parameters::{Builder, Keep, Parameter, Source};
 use crate::{AdamWStep, Config, LoadError};
 
 /// A model's weights, shared by the engine that samples and the trainer that learns.
@@ -54,13 +54,38 @@ pub fn family_of(config: &Config) -> Result<&'static FamilyEntry, LoadError> {
 }
 
 impl Policy {
-    /// Loads a policy's weights from `source`, to be computed with as `kind` (f32 or bf16).
+    /// Loads a policy's weights from `source`, to be computed with as `kind` (f32 or bf16), with f32 masters to be
+    /// trained.
     ///
     /// # Errors
     /// If the family is unknown, or a tensor is missing or has the wrong shape.
     pub fn load(config: &Config, source: Source<'_>, kind: Kind) -> Result<Self, LoadError> {
+        Self::read(config, source, kind, Keep::Masters, RolloutWeights::Full)
+    }
+
+    /// Loads a policy that is only sampled from: no masters are kept, and of linear layers that are packed as `weights`
+    /// says nothing but the packed copy.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_to_sample(
+        config: &Config,
+        source: Source<'_>,
+        kind: Kind,
+        weights: RolloutWeights,
+    ) -> Result<Self, LoadError> {
+        Self::read(config, source, kind, Keep::Computed, weights)
+    }
+
+    fn read(
+        config: &Config,
+        source: Source<'_>,
+        kind: Kind,
+        keep: Keep,
+        weights: RolloutWeights,
+    ) -> Result<Self, LoadError> {
         let mut policy = Self { config: config.clone(), parameters: Vec::new(), kind, version: 0 };
-        let mut builder = Builder::new(Some(source), kind, &mut policy.parameters);
+        let mut builder = Builder::new(Some(source), kind, keep, weights, &mut policy.parameters);
         (family_of(config)?.build)(config, &mut builder)?;
         Ok(policy)
     }
@@ -68,8 +93,15 @@ impl Policy {
     /// A family over this policy's weights; it shares their memory and so follows every update.
     #[must_use]
     pub fn family(&mut self) -> Box<dyn Family> {
+        self.sampling_family(RolloutWeights::Full)
+    }
+
+    /// A family that reads its linear layers as `weights` says. Packed copies follow every
+    /// [`publish`](Self::publish); no gradient flows through them.
+    #[must_use]
+    pub fn sampling_family(&mut self, weights: RolloutWeights) -> Box<dyn Family> {
         let config = self.config.clone();
-        let mut builder = Builder::new(None, self.kind, &mut self.parameters);
+        let mut builder = Builder::new(None, self.kind, Keep::Masters, weights, &mut self.parameters);
         let entry = family_of(&config).expect("known since loading");
         (entry.build)(&config, &mut builder).expect("all parameters are there since loading")
     }
@@ -129,6 +161,11 @@ impl Policy {
                 parameter.compute.copy_(&parameter.master);
             }
         }
+        for parameter in &self.parameters {
+            if let Some(packed) = &parameter.packed {
+                packed.refresh(&parameter.master);
+            }
+        }
     }
 
     /// The weights under their checkpoint names, views of the f32 masters, in the family's order.
@@ -166,7 +203,13 @@ impl Policy {
             .map(|p| {
                 // A reference is only computed with: it needs no f32 master beside its bf16 copy.
                 let compute = p.compute.detach().copy();
-                Parameter { name: p.name.clone(), master: compute.shallow_clone(), compute, parts: p.parts.clone() }
+                Parameter {
+                    name: p.name.clone(),
+                    master: compute.shallow_clone(),
+                    compute,
+                    parts: p.parts.clone(),
+                    packed: None,
+                }
             })
             .collect();
         Self { config: self.config.clone(), parameters, kind: self.kind, version: self.version }

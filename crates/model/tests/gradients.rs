@@ -44,7 +44,7 @@ fn gradients(family: &str, kind: Kind, fixture: &Fixture) -> (f64, BTreeMap<Stri
     let tokens = Tensor::from_slice(&fixture.ids);
     let positions: Vec<i64> = (0..n).collect();
     let hidden = model.forward(&tokens, &positions, &mut TreeAttention::causal(n as usize));
-    let logits = hidden.narrow(0, 0, n - 1).matmul(&model.head().tr()).to_kind(Kind::Float);
+    let logits = hidden.narrow(0, 0, n - 1).matmul(&model.head().weight().tr()).to_kind(Kind::Float);
     let next = tokens.narrow(0, 1, n - 1).unsqueeze(1);
     let logp = logits.log_softmax(-1, Kind::Float).gather(1, &next, false).squeeze();
     let loss = (logp * Tensor::from_slice(&fixture.weights)).sum(Kind::Float);

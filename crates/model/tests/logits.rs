@@ -18,7 +18,7 @@ fn logits(policy: &mut Policy, ids: &[u32]) -> Tensor {
     let tokens = Tensor::from_slice(&ids.iter().map(|&id| i64::from(id)).collect::<Vec<_>>());
     let positions: Vec<i64> = (0..ids.len() as i64).collect();
     let hidden = family.forward(&tokens, &positions, &mut TreeAttention::causal(ids.len()));
-    hidden.matmul(&family.head().tr()).to_kind(Kind::Float)
+    hidden.matmul(&family.head().weight().tr()).to_kind(Kind::Float)
 }
 
 fn floats(tensor: &Tensor) -> Vec<f64> {

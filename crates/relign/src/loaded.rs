@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
-use relign_core::Dtype;
+use relign_core::{Dtype, RolloutWeights};
 use relign_engine::{Engine, EngineOptions};
-use relign_model::{Checkpoint, Kind, LoadError, Policy, Tokenizer, resolve_dtype};
+use relign_model::{Checkpoint, Config, Kind, LoadError, Policy, Source, Tokenizer, resolve_dtype};
 use sha2::{Digest, Sha256};
 
 use crate::models;
@@ -23,17 +23,28 @@ pub(crate) struct Loaded {
 }
 
 impl Loaded {
-    /// Reads MODEL: a built-in name, a folder, a GGUF file, a hub id or a run's folder.
+    /// Reads MODEL (a built-in name, a folder, a GGUF file, a hub id or a run's folder) to train it.
     ///
     /// # Errors
     /// If there is no such model or it cannot be read.
     pub(crate) fn open(model: &str, dtype: Dtype) -> anyhow::Result<Self> {
+        Self::read(model, &|config, source| Policy::load(config, source, resolve_dtype(dtype)))
+    }
+
+    /// Reads MODEL to sample from it alone, which takes less memory.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub(crate) fn open_to_sample(model: &str, dtype: Dtype, weights: RolloutWeights) -> anyhow::Result<Self> {
+        Self::read(model, &|config, source| Policy::load_to_sample(config, source, resolve_dtype(dtype), weights))
+    }
+
+    fn read(model: &str, load: &dyn Fn(&Config, Source<'_>) -> Result<Policy, LoadError>) -> anyhow::Result<Self> {
         let path = models::resolve(model)?;
         let checkpoint = Checkpoint::open(&path)?;
         let tokenizer = Arc::new(checkpoint.tokenizer()?);
         let source = |name: &str| checkpoint.tensor(name).map_err(LoadError::from);
-        let policy = Policy::load(checkpoint.config(), &source, resolve_dtype(dtype))
-            .with_context(|| format!("model {}", path.display()))?;
+        let policy = load(checkpoint.config(), &source).with_context(|| format!("model {}", path.display()))?;
         Ok(Self { path, policy, tokenizer })
     }
 
@@ -41,8 +52,13 @@ impl Loaded {
     ///
     /// # Errors
     /// If the options leave no room to work in.
-    pub(crate) fn engine(&mut self, sequences: usize, context: usize) -> anyhow::Result<Engine> {
-        engine(&mut self.policy, &self.tokenizer, sequences, context)
+    pub(crate) fn engine(
+        &mut self,
+        weights: RolloutWeights,
+        sequences: usize,
+        context: usize,
+    ) -> anyhow::Result<Engine> {
+        engine(&mut self.policy, &self.tokenizer, weights, sequences, context)
     }
 }
 
@@ -50,6 +66,7 @@ impl Loaded {
 pub(crate) fn engine(
     policy: &mut Policy,
     tokenizer: &Arc<Tokenizer>,
+    weights: RolloutWeights,
     sequences: usize,
     context: usize,
 ) -> anyhow::Result<Engine> {
@@ -58,7 +75,7 @@ pub(crate) fn engine(
         context: (context > 0).then_some(context),
         ..EngineOptions::default()
     };
-    let (family, config, kind) = (policy.family(), policy.config().clone(), policy.kind());
+    let (family, config, kind) = (policy.sampling_family(weights), policy.config().clone(), policy.kind());
     let vocabulary: Arc<Tokenizer> = Arc::clone(tokenizer);
     Ok(Engine::new(family, &config, kind, vocabulary, &options)?)
 }

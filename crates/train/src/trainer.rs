@@ -63,7 +63,7 @@ impl Trainer {
         let reference = reference.then(|| policy.frozen_copy().family());
         let per_step = (options.minibatches * options.epochs) as u64;
         let optimizer = Optimizer::new(&options.optimizer, &policy, options.steps * per_step);
-        let memory = family.head().data_ptr();
+        let memory = family.head().weight().data_ptr();
         let head = policy.parameters().iter().position(|p| p.compute.data_ptr() == memory);
         let head = head.expect("the output matrix is a parameter");
         Self { policy, family, reference, optimizer, options, head }
@@ -214,7 +214,7 @@ impl Trainer {
         for block in blocks(part, self.rows_at_once()) {
             for chunk in chunks(block.0, self.rows_at_once()) {
                 let picked = hidden.index_select(0, &Tensor::from_slice(&part.rows[chunk.clone()]));
-                let logits = picked.matmul(&family.head().tr());
+                let logits = picked.matmul(&family.head().weight().tr());
                 logp.extend(TokenStats::of(&logits, &part.targets[chunk], self.options.temperature).logp);
             }
         }
@@ -238,7 +238,7 @@ impl Trainer {
             for (range, samples) in blocks(part, rows_at_once) {
                 let block = Block { part, range, samples, totals };
                 let mut pass = HeadPass {
-                    weight: family.head(),
+                    weight: family.head().weight(),
                     temperature: options.temperature,
                     rows_at_once,
                     optimizer,

@@ -179,7 +179,7 @@ fn full_forward(policy: &mut Policy, tree: &Tree, node: usize, temperature: f64)
     let all: Vec<i64> = tree.tokens(node).into_iter().map(i64::from).collect();
     let positions: Vec<i64> = (0..all.len() as i64).collect();
     let hidden = family.forward(&Tensor::from_slice(&all), &positions, &mut TreeAttention::causal(all.len()));
-    let logits = hidden.matmul(&family.head().tr()).to_kind(Kind::Float) / temperature;
+    let logits = hidden.matmul(&family.head().weight().tr()).to_kind(Kind::Float) / temperature;
     let logp = logits.log_softmax(-1, Kind::Float);
     let own = tree.nodes[node].tokens.len();
     (all.len() - own..all.len()).map(|i| logp.double_value(&[i as i64 - 1, all[i]]) as f32).collect()
@@ -399,7 +399,7 @@ fn logits_in_pieces_equal_logits_at_once() {
         let positions: Vec<i64> = (0..n as i64).collect();
         let hidden = family.forward(&Tensor::from_slice(&all), &positions, &mut TreeAttention::causal(n));
         let own = tree.nodes[node].tokens.len() as i64;
-        let logits = hidden.narrow(0, n as i64 - 1 - own, own).matmul(&family.head().tr()) / 0.9;
+        let logits = hidden.narrow(0, n as i64 - 1 - own, own).matmul(&family.head().weight().tr()) / 0.9;
         let logp = logits.log_softmax(-1, Kind::Float);
         let entropies = -(logp.exp() * &logp).sum_dim_intlist(-1, false, Kind::Float);
         entropy += entropies.sum(Kind::Double).double_value(&[]);

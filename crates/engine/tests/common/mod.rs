@@ -130,7 +130,7 @@ pub fn log_probs(policy: &mut Policy, tokens: &[u32], temperature: f64) -> Tenso
     let ids: Vec<i64> = tokens.iter().map(|&t| i64::from(t)).collect();
     let positions: Vec<i64> = (0..ids.len() as i64).collect();
     let hidden = family.forward(&Tensor::from_slice(&ids), &positions, &mut TreeAttention::causal(ids.len()));
-    (hidden.matmul(&family.head().tr()) / temperature).log_softmax(-1, Kind::Double)
+    (hidden.matmul(&family.head().weight().tr()) / temperature).log_softmax(-1, Kind::Double)
 }
 
 /// The request's completion by the plainest loop: the whole sequence through the model for each token.

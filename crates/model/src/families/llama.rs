@@ -25,7 +25,7 @@ pub(super) struct Llama {
     embedding: Tensor,
     layers: Vec<Layer>,
     norm: Tensor,
-    head: Tensor,
+    head: Linear,
 }
 
 struct Layer {
@@ -75,11 +75,8 @@ impl Llama {
             });
         }
         let norm = builder.tensor("model.norm.weight", &[h])?;
-        let head = if config.tied {
-            embedding.shallow_clone()
-        } else {
-            builder.tensor("lm_head.weight", &[config.vocab, h])?
-        };
+        let head = if config.tied { "model.embed_tokens.weight" } else { "lm_head.weight" };
+        let head = builder.head(head, config.vocab, h)?;
         Ok(Self { config: config.clone(), embedding, layers, norm, head })
     }
 }
@@ -108,7 +105,7 @@ impl Family for Llama {
         rms_norm(x, &self.norm, Norm::rounded(self.config.norm_eps))
     }
 
-    fn head(&self) -> &Tensor {
+    fn head(&self) -> &Linear {
         &self.head
     }
 

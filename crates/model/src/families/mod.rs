@@ -7,7 +7,7 @@ use serde_json::Value;
 use tch::Tensor;
 
 use crate::attention::Attention;
-use crate::parameters::Builder;
+use crate::parameters::{Builder, Linear};
 use crate::rotary::Rotary;
 use crate::{Config, LoadError};
 
@@ -27,7 +27,7 @@ pub trait Family: Send {
     fn finish(&self, x: &Tensor) -> Tensor;
 
     /// The output matrix, `[vocab, hidden]`.
-    fn head(&self) -> &Tensor;
+    fn head(&self) -> &Linear;
 
     /// Layers.
     fn layers(&self) -> usize;

@@ -1,6 +1,6 @@
 //! Storage types and views of tensors as slices.
 
-use half::bf16;
+use half::{bf16, f16};
 use tch::{Kind, Tensor};
 
 /// A type that numbers are stored in; arithmetic is f32.
@@ -61,6 +61,12 @@ impl Stored for f32 {
 }
 impl Stored for bf16 {
     const KIND: Kind = Kind::BFloat16;
+}
+impl Stored for f16 {
+    const KIND: Kind = Kind::Half;
+}
+impl Stored for u8 {
+    const KIND: Kind = Kind::Uint8;
 }
 impl Stored for i64 {
     const KIND: Kind = Kind::Int64;

@@ -2,19 +2,21 @@
 //!
 //! Each is plain Rust over slices, compiled three times (AVX-512, AVX2 with FMA, and the baseline)
 //! and chosen at run time; arithmetic is f32 whatever the storage. Work is split over the threads of
-//! libtorch's own OpenMP pool in an order fixed by the thread count, so results repeat bit for bit
+//! libtorch's own OpenMP pool; no result depends on which thread does what, so they repeat bit for bit
 //! on one machine.
+#![allow(clippy::needless_range_loop, reason = "tiles are indexed by row and column throughout")]
 #![allow(unsafe_code, reason = "kernels: run-time CPU dispatch, raw tensor memory, disjoint writes from threads")]
 
 pub(crate) mod adamw;
 pub(crate) mod dense;
 pub(crate) mod element;
 pub(crate) mod gated;
-pub(crate) mod gemv;
 pub(crate) mod math;
 pub(crate) mod norm;
 pub(crate) mod paged;
 pub(crate) mod parallel;
+pub(crate) mod product;
+pub(crate) mod quantised;
 pub(crate) mod rope;
 pub(crate) mod softmax;
 pub(crate) mod tree;

@@ -3,6 +3,7 @@
 use std::ffi::{c_int, c_uint, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 unsafe extern "C" {
     fn GOMP_parallel(run: extern "C" fn(*mut c_void), data: *mut c_void, threads: c_uint, flags: c_uint);
@@ -47,15 +48,29 @@ pub(crate) fn parallel(threads: usize, run: &(dyn Fn(usize) + Sync)) {
     }
 }
 
-/// Splits `0..n` into one contiguous range per thread, at least `grain` long, and runs `run` on each.
+/// Pieces per thread that [`ranges`] makes: cores seldom run at one speed, and whoever is done takes the next.
+const PIECES: usize = 4;
+
+/// Splits `0..n` into contiguous ranges of whole multiples of `grain` and runs `run` on each. Which thread takes which
+/// is not fixed: what `run` computes must not depend on it, nor on where the borders lie.
 pub(crate) fn ranges(n: usize, grain: usize, run: &(dyn Fn(std::ops::Range<usize>) + Sync)) {
-    let threads = threads().min(n.div_ceil(grain.max(1))).max(1);
-    let size = n.div_ceil(threads);
-    parallel(threads, &|thread| {
-        let start = (thread * size).min(n);
-        let end = (start + size).min(n);
-        if start < end {
-            run(start..end);
+    let grain = grain.max(1);
+    let threads = threads().min(n.div_ceil(grain)).max(1);
+    if threads == 1 {
+        if n > 0 {
+            run(0..n);
+        }
+        return;
+    }
+    let size = n.div_ceil(threads * PIECES).next_multiple_of(grain);
+    let next = AtomicUsize::new(0);
+    parallel(threads, &|_| {
+        loop {
+            let start = next.fetch_add(size, Ordering::Relaxed);
+            if start >= n {
+                break;
+            }
+            run(start..(start + size).min(n));
         }
     });
 }

@@ -28,8 +28,8 @@ pub(crate) struct Asked {
 }
 
 pub(crate) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
-    let mut loaded = Loaded::open(&asked.model, asked.sampling.dtype)?;
-    let mut engine = loaded.engine(1, 0)?;
+    let mut loaded = Loaded::open_to_sample(&asked.model, asked.sampling.dtype, asked.sampling.weights)?;
+    let mut engine = loaded.engine(asked.sampling.weights, 1, 0)?;
     let sampling = asked.sampling.sampling(512);
     let live = io::stdin().is_terminal() && !as_json;
     if live {

@@ -104,8 +104,8 @@ pub(crate) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
     let tasks = tasks.map_err(anyhow::Error::msg)?;
     anyhow::ensure!(!tasks.is_empty(), "task {}: expected held-out items, it has none", section.name);
 
-    let mut loaded = Loaded::open(&asked.model, asked.sampling.dtype)?;
-    let mut engine = loaded.engine((tasks.len() * asked.samples).min(128), 0)?;
+    let mut loaded = Loaded::open_to_sample(&asked.model, asked.sampling.dtype, asked.sampling.weights)?;
+    let mut engine = loaded.engine(asked.sampling.weights, (tasks.len() * asked.samples).min(128), 0)?;
     let sampling = asked.sampling.sampling(recipe.as_ref().map_or(256, |recipe| recipe.sampling.max_tokens));
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let mut judge =

@@ -49,8 +49,8 @@ struct Prompt {
 
 pub(crate) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
     let prompts = prompts(asked)?; // before the model is loaded: a typo is answered at once
-    let mut loaded = Loaded::open(&asked.model, asked.sampling.dtype)?;
-    let mut engine = loaded.engine((prompts.len() * asked.n).min(128), 0)?;
+    let mut loaded = Loaded::open_to_sample(&asked.model, asked.sampling.dtype, asked.sampling.weights)?;
+    let mut engine = loaded.engine(asked.sampling.weights, (prompts.len() * asked.n).min(128), 0)?;
     let started = Instant::now();
     let sampling = asked.sampling.sampling(256);
     let seed = Seed(asked.sampling.seed).child("generate");

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Subcommand;
-use relign_core::{Dtype, Generate, Request, Sampling, Section, Seed, Split};
+use relign_core::{Dtype, Generate, Request, RolloutWeights, Sampling, Section, Seed, Split};
 use relign_model::attention::TreeAttention;
 use relign_model::logits::TokenStats;
 use relign_model::{Kind, Segment, Tensor, backward, take_grad};
@@ -53,6 +53,9 @@ pub(crate) enum Measure {
         sequences: u64,
         /// Tokens in each
         tokens: usize,
+        /// What weights are read as
+        #[arg(default_value = "full", value_parser = super::sampling::weights)]
+        weights: RolloutWeights,
     },
 }
 
@@ -73,7 +76,9 @@ pub(crate) fn run(what: &Measure) -> anyhow::Result<()> {
             say_json(&task)
         }
         Measure::Train { model, dtype, sequences, length } => train(model, dtype, *sequences, *length),
-        Measure::Decode { model, dtype, sequences, tokens } => decode(model, dtype, *sequences, *tokens),
+        Measure::Decode { model, dtype, sequences, tokens, weights } => {
+            decode(model, dtype, *sequences, *tokens, *weights)
+        }
     }
 }
 
@@ -107,7 +112,7 @@ fn train(model: &str, dtype: &str, sequences: usize, length: usize) -> anyhow::R
         let hidden = family.forward(&input, &positions, &mut attention);
         let flowing = hidden.detach();
         let grad = hidden.zeros_like();
-        let head = family.head().detach();
+        let head = family.head().weight().detach();
         let mut head_grad: Option<Tensor> = None;
         for first in (0..n).step_by(512) {
             let len = 512.min(n - first);
@@ -134,10 +139,10 @@ fn train(model: &str, dtype: &str, sequences: usize, length: usize) -> anyhow::R
     figure(n as f64 / seconds[seconds.len() / 2])
 }
 
-fn decode(model: &str, dtype: &str, sequences: u64, tokens: usize) -> anyhow::Result<()> {
-    let mut loaded = Loaded::open(model, dtype_of(dtype)?)?;
+fn decode(model: &str, dtype: &str, sequences: u64, tokens: usize, weights: RolloutWeights) -> anyhow::Result<()> {
+    let mut loaded = Loaded::open_to_sample(model, dtype_of(dtype)?, weights)?;
     let prompt = loaded.tokenizer.encode(PROMPT);
-    let mut engine = loaded.engine(sequences as usize, 0)?;
+    let mut engine = loaded.engine(weights, sequences as usize, 0)?;
     let mut rate = 0.0;
     // The first round warms up.
     for (round, count) in [(0, 4), (1, tokens)] {

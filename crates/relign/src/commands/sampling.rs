@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use relign_core::{Dtype, Sampling};
+use relign_core::{Dtype, RolloutWeights, Sampling};
 
 /// How answers are sampled.
 #[derive(Clone, Debug, clap::Args)]
@@ -20,6 +20,9 @@ pub(crate) struct SamplingArgs {
     /// The type of products: auto, f32 or bf16
     #[arg(long, value_name = "TYPE", default_value = "auto", value_parser = dtype)]
     pub(crate) dtype: Dtype,
+    /// What linear layers are read as: full, bf16, int8 or q4. Fewer bits are faster and less exact
+    #[arg(long, value_name = "WEIGHTS", default_value = "full", value_parser = weights)]
+    pub(crate) weights: RolloutWeights,
 }
 
 impl SamplingArgs {
@@ -42,6 +45,11 @@ fn temperature(text: &str) -> Result<f32, String> {
 
 fn dtype(text: &str) -> Result<Dtype, String> {
     serde_json::from_value(text.into()).map_err(|_| "expected auto, f32 or bf16".to_owned())
+}
+
+/// A word for what weights are read as.
+pub(crate) fn weights(text: &str) -> Result<RolloutWeights, String> {
+    serde_json::from_value(text.into()).map_err(|_| "expected full, bf16, int8 or q4".to_owned())
 }
 
 /// A bar on stderr; nothing where that is no terminal.

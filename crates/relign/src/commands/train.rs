@@ -91,7 +91,13 @@ pub(crate) fn run(asked: &Asked) -> anyhow::Result<()> {
         saved.restore(&mut trainer, &progress)?;
     }
     let interrupt = interrupts()?;
-    let engine = engine(trainer.policy_mut(), &tokenizer, recipe.run.sequences, recipe.run.context)?;
+    let engine = engine(
+        trainer.policy_mut(),
+        &tokenizer,
+        recipe.model.rollout_weights,
+        recipe.run.sequences,
+        recipe.run.context,
+    )?;
     let mut sampler =
         Sampler::new(&recipe, engine, Arc::clone(&tokenizer), Arc::clone(&environment), Arc::clone(&interrupt))?;
     let held_out = folder.join("held-out");

@@ -1,0 +1,365 @@
+//! Matrix products `y = x W^T` in which every output is one sum in one fixed order.
+//!
+//! Both operands lie row after row, so an output is a dot product along `k`: vector lanes take every so-manieth
+//! pair, and a fixed tree adds the lanes at the end. Tiles of outputs share what is loaded, but no sum depends on
+//! the tile it falls into: a row comes to the same bits whatever rows are beside it. A library that splits `k`, or
+//! chooses its kernel by the number of rows, does not promise that.
+
+mod units;
+
+use half::bf16;
+
+use super::element::Element;
+use super::parallel::{Shared, ranges};
+use super::{Level, level};
+use units::{PairedBf16, Plain, Wide256, Wide512};
+
+/// Fewer weight rows than this are not worth another thread.
+const GRAIN: usize = 32;
+
+/// Bytes of a row that are summed at once: with them, a tile of six rows and four weight rows fits 32 KB.
+const PIECE_BYTES: usize = 3072;
+
+/// Bytes of `x` that pass each block of weights: what stays in the second-level cache beside it.
+const ROW_BYTES: usize = 192 << 10;
+
+/// Bytes of weights that stay near while rows pass by.
+const COLUMN_BYTES: usize = 96 << 10;
+
+/// The operands of `y = x W^T + b`: `x` `[n, k]`, `W` `[m, k]`, `b` `[m]`.
+#[derive(Clone, Copy)]
+pub(crate) struct Operands<'a, X, W> {
+    pub(crate) x: &'a [X],
+    pub(crate) weight: &'a [W],
+    pub(crate) bias: Option<&'a [X]>,
+    pub(crate) k: usize,
+}
+
+/// A storage type there are products for.
+pub(crate) trait Factor: Element + units::Wide {
+    /// Whether this type's own products are to be used with `W`; see [`PairedBf16`].
+    const PAIRED: bool;
+}
+impl Factor for f32 {
+    const PAIRED: bool = false;
+}
+impl Factor for bf16 {
+    const PAIRED: bool = true;
+}
+
+/// Fills `y` `[n, m]`.
+pub(crate) fn multiply<X: Factor, W: Factor, Y: Element>(operands: Operands<'_, X, W>, y: &mut [Y]) {
+    let Operands { x, weight, bias, k } = operands;
+    assert!(k > 0 && x.len().is_multiple_of(k) && weight.len().is_multiple_of(k), "rows of {k} numbers");
+    let (n, m) = (x.len() / k, weight.len() / k);
+    assert!(y.len() == n * m && bias.is_none_or(|b| b.len() == m), "an output per row and weight row");
+    let y = Shared::new(y);
+    ranges(m, GRAIN, &|range| part(operands, range.start, range.end, &y));
+}
+
+/// Outputs of weight rows `from..to`, with the best unit of this CPU.
+fn part<X: Factor, W: Factor, Y: Element>(o: Operands<'_, X, W>, from: usize, to: usize, y: &Shared<Y>) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx2,fma,f16c")]
+        fn paired<Y: Element>(o: Operands<'_, bf16, bf16>, from: usize, to: usize, y: &Shared<Y>) {
+            // SAFETY: this function's features are the unit's.
+            unsafe { columns::<PairedBf16, Y>(o, from, to, y) }
+        }
+        #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c")]
+        fn avx512<X: Factor, W: Factor, Y: Element>(o: Operands<'_, X, W>, from: usize, to: usize, y: &Shared<Y>) {
+            // SAFETY: this function's features are the unit's.
+            unsafe { columns::<Wide512<X, W>, Y>(o, from, to, y) }
+        }
+        #[target_feature(enable = "avx2,fma,f16c")]
+        fn avx2<X: Factor, W: Factor, Y: Element>(o: Operands<'_, X, W>, from: usize, to: usize, y: &Shared<Y>) {
+            // SAFETY: this function's features are the unit's.
+            unsafe { columns::<Wide256<X, W>, Y>(o, from, to, y) }
+        }
+        if level() == Level::Avx512 && X::PAIRED && W::PAIRED && crate::has_bf16_products() {
+            let (x, weight, bias) = (as_bf16(o.x), as_bf16(o.weight), o.bias.map(as_bf16));
+            // SAFETY: the features were seen.
+            return unsafe { paired(Operands { x, weight, bias, k: o.k }, from, to, y) };
+        }
+        match level() {
+            // SAFETY: `level` has seen these features.
+            Level::Avx512 => return unsafe { avx512(o, from, to, y) },
+            // SAFETY: `level` has seen these features.
+            Level::Avx2 => return unsafe { avx2(o, from, to, y) },
+            Level::Baseline => {}
+        }
+    }
+    // SAFETY: the plain unit needs no features.
+    unsafe { columns::<Plain<X, W>, Y>(o, from, to, y) }
+}
+
+/// Numbers that are known to be bf16, seen as such.
+fn as_bf16<T: Factor>(numbers: &[T]) -> &[bf16] {
+    assert!(T::PAIRED && size_of::<T>() == size_of::<bf16>());
+    // SAFETY: `PAIRED` is true of bf16 alone.
+    unsafe { std::slice::from_raw_parts(numbers.as_ptr().cast(), numbers.len()) }
+}
+
+/// A vector unit's way to sum products of `X` and `W`.
+pub(crate) trait Unit {
+    type X: Element;
+    type W: Element;
+    /// Numbers along `k` in one step.
+    const STEP: usize;
+    /// Rows of `x` in the tallest tile.
+    const ROWS: usize;
+    type Xs: Copy;
+    type Ws: Copy;
+    type Sum: Copy;
+
+    /// # Safety
+    /// The CPU has the unit's features; this holds for all methods.
+    unsafe fn zero() -> Self::Sum;
+    /// # Safety
+    /// There are [`STEP`](Self::STEP) numbers.
+    unsafe fn load_x(from: *const Self::X) -> Self::Xs;
+    /// # Safety
+    /// There are [`STEP`](Self::STEP) numbers.
+    unsafe fn load_w(from: *const Self::W) -> Self::Ws;
+    /// `n` numbers with zeros after them.
+    ///
+    /// # Safety
+    /// There are `n` numbers, fewer than [`STEP`](Self::STEP).
+    unsafe fn part_x(from: *const Self::X, n: usize) -> Self::Xs;
+    /// `n` numbers with zeros after them.
+    ///
+    /// # Safety
+    /// There are `n` numbers, fewer than [`STEP`](Self::STEP).
+    unsafe fn part_w(from: *const Self::W, n: usize) -> Self::Ws;
+    /// # Safety
+    /// See [`zero`](Self::zero).
+    unsafe fn add(sum: Self::Sum, x: Self::Xs, w: Self::Ws) -> Self::Sum;
+    /// Tells the cache that these numbers come next; any address will do.
+    ///
+    /// # Safety
+    /// See [`zero`](Self::zero).
+    #[inline(always)]
+    unsafe fn send_for(from: *const Self::W) {
+        // SAFETY: a hint never faults.
+        #[cfg(target_arch = "x86_64")]
+        unsafe {
+            std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(from.cast());
+        }
+        let _ = from;
+    }
+    /// Each sum's lanes, added in one order.
+    ///
+    /// # Safety
+    /// See [`zero`](Self::zero).
+    unsafe fn totals(sums: [Self::Sum; 4]) -> [f32; 4];
+}
+
+/// The sums of four weight rows with `R` rows of `x`, rows `stride` numbers apart, over `k` numbers. With `AHEAD`,
+/// the four weight rows after these are sent for meanwhile.
+///
+/// # Safety
+/// The CPU has the unit's features; `x` has `R` rows of `k` numbers and each weight row has `k`.
+#[inline(always)]
+
+unsafe fn tile<U: Unit, const R: usize, const AHEAD: bool>(
+    x: *const U::X,
+    weights: [*const U::W; 4],
+    stride: usize,
+    k: usize,
+) -> [[f32; 4]; R] {
+    // SAFETY: nothing past a row's `k` numbers is read; the rest is the caller's word.
+    unsafe {
+        let mut sums = [[U::zero(); 4]; R];
+        let mut p = 0;
+        while p + U::STEP <= k {
+            let mut xs = [U::load_x(x.add(p)); R];
+            for i in 1..R {
+                xs[i] = U::load_x(x.add(i * stride + p));
+            }
+            for j in 0..4 {
+                let ws = U::load_w(weights[j].add(p));
+                if AHEAD {
+                    U::send_for(weights[j].wrapping_add(4 * stride + p));
+                }
+                for i in 0..R {
+                    sums[i][j] = U::add(sums[i][j], xs[i], ws);
+                }
+            }
+            p += U::STEP;
+        }
+        if p < k {
+            for j in 0..4 {
+                let ws = U::part_w(weights[j].add(p), k - p);
+                for i in 0..R {
+                    sums[i][j] = U::add(sums[i][j], U::part_x(x.add(i * stride + p), k - p), ws);
+                }
+            }
+        }
+        let mut totals = [[0.0; 4]; R];
+        for i in 0..R {
+            totals[i] = U::totals(sums[i]);
+        }
+        totals
+    }
+}
+
+/// Outputs of weight rows `from..to`.
+///
+/// Long rows are summed piece by piece, so that a tile's rows stay in the first-level cache; the pieces depend on
+/// `k` alone.
+///
+/// # Safety
+/// The CPU has the unit's features, the operands' lengths fit one another, and no other thread has these weight rows.
+#[inline(always)]
+unsafe fn columns<U: Unit, Y: Element>(o: Operands<'_, U::X, U::W>, from: usize, to: usize, y: &Shared<Y>) {
+    let k = o.k;
+    let (n, m) = (o.x.len() / k, o.weight.len() / k);
+    let pieces = (k * size_of::<U::X>()).div_ceil(PIECE_BYTES);
+    let piece = k.div_ceil(pieces).next_multiple_of(32);
+    let rows_near = (ROW_BYTES / (piece * size_of::<U::X>())).max(1).next_multiple_of(U::ROWS);
+    let columns_near = (COLUMN_BYTES / (piece * size_of::<U::W>())).max(1).next_multiple_of(4);
+    let mut held = vec![[0.0_f32; 4]; if pieces > 1 { rows_near * columns_near / 4 } else { 0 }];
+    for first_row in (0..n).step_by(rows_near) {
+        let end_row = (first_row + rows_near).min(n);
+        for first_column in (from..to).step_by(columns_near) {
+            let end_column = (first_column + columns_near).min(to);
+            for begin in (0..k).step_by(piece) {
+                let len = piece.min(k - begin);
+                for row in (first_row..end_row).step_by(U::ROWS) {
+                    let rows = (end_row - row).min(U::ROWS);
+                    let x = o.x[row * k + begin..(row + rows - 1) * k + begin + len].as_ptr();
+                    for column in (first_column..end_column).step_by(4) {
+                        // Past the end the last weight row is taken again, and its sums are dropped.
+                        let mut weights = [o.weight.as_ptr(); 4];
+                        for (j, weights) in weights.iter_mut().enumerate() {
+                            *weights = o.weight[(column + j).min(end_column - 1) * k + begin..][..len].as_ptr();
+                        }
+                        let width = (end_column - column).min(4);
+                        let mut sums = [[0.0; 4]; 6];
+                        macro_rules! run {
+                            ($($r:literal)*) => {
+                                match (rows, row == first_row) {
+                                    $(
+                                        // SAFETY: rows and weights were cut to `len` numbers; the caller's word for the rest.
+                                        ($r, true) => sums[..$r].copy_from_slice(&unsafe { tile::<U, $r, true>(x, weights, k, len) }),
+                                        // SAFETY: as above.
+                                        ($r, false) => sums[..$r].copy_from_slice(&unsafe { tile::<U, $r, false>(x, weights, k, len) }),
+                                    )*
+                                    _ => unreachable!("a tile has one to six rows"),
+                                }
+                            };
+                        }
+                        run!(1 2 3 4 5 6);
+                        for (i, sums) in sums[..rows].iter_mut().enumerate() {
+                            if pieces > 1 {
+                                let held =
+                                    &mut held[(row - first_row + i) * (columns_near / 4) + (column - first_column) / 4];
+                                if begin > 0 {
+                                    for (sum, held) in sums.iter_mut().zip(held.iter()) {
+                                        *sum += held;
+                                    }
+                                }
+                                *held = *sums;
+                                if begin + len < k {
+                                    continue;
+                                }
+                            }
+                            let at = (row + i) * m + column;
+                            // SAFETY: no other thread has these weight rows.
+                            let out = unsafe { y.slice(at..at + width) };
+                            match o.bias {
+                                Some(bias) => {
+                                    for (j, out) in out.iter_mut().enumerate() {
+                                        *out = Y::store(sums[j] + bias[column + j].load());
+                                    }
+                                }
+                                None => {
+                                    for (j, out) in out.iter_mut().enumerate() {
+                                        *out = Y::store(sums[j]);
+                                    }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use relign_core::Seed;
+
+    use super::*;
+
+    fn numbers<T: Element>(seed: u64, n: usize) -> Vec<T> {
+        (0..n as u64).map(|i| T::store((Seed(seed).uniform(i) * 2.0 - 1.0) as f32)).collect()
+    }
+
+    /// Products by `run` are right, and a row alone comes to the same bits.
+    fn check<X: Factor, W: Factor>(name: &str, run: &dyn Fn(Operands<'_, X, W>, &mut [f32])) {
+        for (n, m, k) in
+            [(1, 1, 1), (1, 70, 48), (2, 9, 33), (3, 16, 64), (4, 8, 32), (7, 131, 100), (9, 67, 576), (200, 5, 576)]
+        {
+            let (x, weight, bias) = (numbers::<X>(1, n * k), numbers::<W>(2, m * k), numbers::<X>(3, m));
+            for bias in [None, Some(&bias[..])] {
+                let operands = Operands { x: &x, weight: &weight, bias, k };
+                let mut y = vec![0.0; n * m];
+                run(operands, &mut y);
+                for row in 0..n {
+                    let mut alone = vec![0.0; m];
+                    run(Operands { x: &x[row * k..(row + 1) * k], ..operands }, &mut alone);
+                    for column in 0..m {
+                        let pair =
+                            |p: usize| f64::from(x[row * k + p].load()) * f64::from(weight[column * k + p].load());
+                        let exact = (0..k).map(pair).sum::<f64>() + bias.map_or(0.0, |b| f64::from(b[column].load()));
+                        let got = y[row * m + column];
+                        let near = 2e-6 * (k as f64).sqrt();
+                        assert!(
+                            (f64::from(got) - exact).abs() <= near,
+                            "{name} {n} x {m} x {k}: {got}, expected {exact}"
+                        );
+                        assert_eq!(alone[column].to_bits(), got.to_bits(), "{name} {n} x {m} x {k}: row {row} alone");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Every unit against sums in f64; those that this CPU lacks are skipped aloud.
+    #[test]
+    fn products_are_right_and_rows_independent() {
+        fn units<X: Factor, W: Factor>(name: &str) {
+            check::<X, W>(name, &|o, y| multiply(o, y));
+            check::<X, W>(name, &|o, y| {
+                let m = o.weight.len() / o.k;
+                // SAFETY: the plain unit needs no features; one thread has all weight rows.
+                unsafe { columns::<Plain<X, W>, f32>(o, 0, m, &Shared::new(y)) }
+            });
+            #[cfg(target_arch = "x86_64")]
+            if level() == Level::Baseline {
+                eprintln!("SKIPPED: products in vectors of 256 bits; this CPU has no AVX2");
+            } else {
+                check::<X, W>(name, &|o, y| {
+                    let m = o.weight.len() / o.k;
+                    // SAFETY: `level` has seen AVX2; one thread has all weight rows.
+                    unsafe { columns::<Wide256<X, W>, f32>(o, 0, m, &Shared::new(y)) }
+                });
+            }
+            #[cfg(target_arch = "x86_64")]
+            if level() == Level::Avx512 {
+                check::<X, W>(name, &|o, y| {
+                    let m = o.weight.len() / o.k;
+                    // SAFETY: `level` has seen AVX-512; one thread has all weight rows.
+                    unsafe { columns::<Wide512<X, W>, f32>(o, 0, m, &Shared::new(y)) }
+                });
+            } else {
+                eprintln!("SKIPPED: products in vectors of 512 bits; this CPU has no AVX-512");
+            }
+        }
+        units::<f32, f32>("f32");
+        units::<bf16, bf16>("bf16");
+        units::<f32, bf16>("bf16 weights");
+    }
+}

@@ -1,0 +1,111 @@
+//! AVX-512 with VNNI: sums of four byte products.
+
+use std::arch::x86_64::*;
+
+use super::*;
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
+pub(super) fn panels<Y: Element>(
+    rows: &Rows,
+    w: Weights<'_>,
+    bias: Option<&[f32]>,
+    range: std::ops::Range<usize>,
+    y: &Shared<Y>,
+) {
+    let mut first = 0;
+    while first < rows.n {
+        let end = (first + ROWS_NEAR).min(rows.n);
+        let mut panel = range.start;
+        while panel < range.end {
+            let wide = range.end - panel >= 2;
+            let mut row = first;
+            while row < end {
+                let many = (end - row).min(6);
+                macro_rules! run { ($($r:literal)*) => { match (many, wide, w.bits) { $(
+                    ($r, true, Bits::Eight) => tile::<Y, $r, 2, false>(rows, w, bias, row, panel, y),
+                    ($r, true, Bits::Four) => tile::<Y, $r, 2, true>(rows, w, bias, row, panel, y),
+                    ($r, false, Bits::Eight) => tile::<Y, $r, 1, false>(rows, w, bias, row, panel, y),
+                    ($r, false, Bits::Four) => tile::<Y, $r, 1, true>(rows, w, bias, row, panel, y),
+                )* _ => unreachable!("a tile has one to six rows") } } }
+                run!(1 2 3 4 5 6);
+                row += many;
+            }
+            panel += if wide { 2 } else { 1 };
+        }
+        first = end;
+    }
+}
+
+/// `R` rows with `P` panels.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
+#[inline]
+fn tile<Y: Element, const R: usize, const P: usize, const FOUR: bool>(
+    rows: &Rows,
+    w: Weights<'_>,
+    bias: Option<&[f32]>,
+    row: usize,
+    panel: usize,
+    y: &Shared<Y>,
+) {
+    let groups = groups(w.k);
+    let group_bytes = if FOUR { 256 } else { 512 };
+    let x: [&[i8]; R] = std::array::from_fn(|r| &rows.q[(row + r) * groups * GROUP..][..groups * GROUP]);
+    let offsets: [&[i32]; R] = std::array::from_fn(|r| &rows.offsets[(row + r) * groups..][..groups]);
+    let x_scales: [&[f32]; R] = std::array::from_fn(|r| &rows.scales[(row + r) * groups..][..groups]);
+    let data: [&[u8]; P] =
+        std::array::from_fn(|p| &w.data[(panel + p) * groups * group_bytes..][..groups * group_bytes]);
+    let scales: [&[f16]; P] = std::array::from_fn(|p| &w.scales[(panel + p) * groups * PANEL..][..groups * PANEL]);
+    let low = _mm512_set1_epi8(0x0f);
+    let mut sums = [[_mm512_setzero_ps(); P]; R];
+    for group in 0..groups {
+        // SAFETY: `group < groups`, and all slices were cut to `groups` groups above; every load below stays
+        // within its group.
+        unsafe {
+            let mut whole = [[_mm512_setzero_si512(); P]; R];
+            for r in 0..R {
+                whole[r] = [_mm512_set1_epi32(*offsets[r].get_unchecked(group)); P];
+            }
+            let mut step = |weights: [__m512i; P], at: usize| {
+                for r in 0..R {
+                    let four = _mm512_set1_epi32(x[r].as_ptr().add(group * GROUP + at).cast::<i32>().read_unaligned());
+                    for p in 0..P {
+                        whole[r][p] = _mm512_dpbusd_epi32(whole[r][p], weights[p], four);
+                    }
+                }
+            };
+            if FOUR {
+                for q in 0..GROUP / 8 {
+                    let both: [__m512i; P] = std::array::from_fn(|p| {
+                        _mm512_loadu_si512(data[p].as_ptr().add(group * group_bytes + q * 64).cast())
+                    });
+                    step(both.map(|b| _mm512_and_si512(b, low)), q * 8);
+                    step(both.map(|b| _mm512_and_si512(_mm512_srli_epi16::<4>(b), low)), q * 8 + 4);
+                }
+            } else {
+                for q in 0..GROUP / 4 {
+                    step(
+                        std::array::from_fn(|p| {
+                            _mm512_loadu_si512(data[p].as_ptr().add(group * group_bytes + q * 64).cast())
+                        }),
+                        q * 4,
+                    );
+                }
+            }
+            for p in 0..P {
+                let scale = _mm512_cvtph_ps(_mm256_loadu_si256(scales[p].as_ptr().add(group * PANEL).cast()));
+                for r in 0..R {
+                    let scale = _mm512_mul_ps(scale, _mm512_set1_ps(*x_scales[r].get_unchecked(group)));
+                    sums[r][p] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(whole[r][p]), scale, sums[r][p]);
+                }
+            }
+        }
+    }
+    for r in 0..R {
+        for p in 0..P {
+            let mut out = [0.0; PANEL];
+            // SAFETY: sixteen numbers into room for sixteen.
+            unsafe { _mm512_storeu_ps(out.as_mut_ptr(), sums[r][p]) };
+            store(w.m, bias, row + r, panel + p, &out, y);
+        }
+    }
+}

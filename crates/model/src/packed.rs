@@ -1,0 +1,104 @@
+//! Weights as sampling reads them, where that is not as they are trained.
+
+use half::f16;
+use relign_core::RolloutWeights;
+use tch::{Device, Kind, Tensor};
+
+use crate::kernels::element::{view, view_mut, with_element};
+use crate::kernels::product::{self, Operands};
+use crate::kernels::quantised::{self, Bits, Rows, Weights};
+use crate::ops::contiguous;
+
+/// A copy of a weight matrix `[out, in]` in fewer bits. Clones share its memory.
+#[derive(Debug)]
+pub(crate) enum Packed {
+    /// Rounded to bf16 and widened as it is multiplied.
+    Bf16(Tensor),
+    /// 8 or 4 bits with a scale for every 32 weights.
+    Quantised {
+        /// Bits of a weight.
+        bits: Bits,
+        /// Rows and columns.
+        shape: (usize, usize),
+        /// The weights, panel by panel.
+        data: Tensor,
+        /// The scales.
+        scales: Tensor,
+    },
+}
+
+impl Packed {
+    /// A packed copy of `weight`, or none where it is to be read as it is.
+    pub(crate) fn of(weight: &Tensor, weights: RolloutWeights) -> Option<Self> {
+        let (m, k) = weight.size2().expect("a matrix");
+        let (m, k) = (m as usize, k as usize);
+        let empty = |n: usize, kind: Kind| Tensor::empty([n as i64], (kind, Device::Cpu));
+        let quantised = |bits: Bits| {
+            let (bytes, count) = quantised::sizes(bits, m, k);
+            Self::Quantised { bits, shape: (m, k), data: empty(bytes, Kind::Uint8), scales: empty(count, Kind::Half) }
+        };
+        let packed = match weights {
+            RolloutWeights::Full => return None,
+            RolloutWeights::Bf16 if weight.kind() == Kind::BFloat16 => return None,
+            RolloutWeights::Bf16 => Self::Bf16(weight.empty_like().to_kind(Kind::BFloat16)),
+            RolloutWeights::Int8 => quantised(Bits::Eight),
+            RolloutWeights::Q4 => quantised(Bits::Four),
+        };
+        packed.refresh(weight);
+        Some(packed)
+    }
+
+    /// Packs changed weights into the same memory.
+    pub(crate) fn refresh(&self, weight: &Tensor) {
+        match self {
+            Self::Bf16(copy) => copy.shallow_clone().copy_(weight),
+            Self::Quantised { bits, shape, data, scales } => {
+                let weight = contiguous(weight);
+                with_element!(weight.kind(), T => quantised::pack::<T>(*bits, view(&weight), shape.1, view_mut(data), view_mut(scales)));
+            }
+        }
+    }
+
+    pub(crate) fn shallow_clone(&self) -> Self {
+        match self {
+            Self::Bf16(copy) => Self::Bf16(copy.shallow_clone()),
+            Self::Quantised { bits, shape, data, scales } => Self::Quantised {
+                bits: *bits,
+                shape: *shape,
+                data: data.shallow_clone(),
+                scales: scales.shallow_clone(),
+            },
+        }
+    }
+
+    /// `x W^T + b` for `x` `[n, in]`, as `kind`.
+    pub(crate) fn forward(&self, x: &Tensor, bias: Option<&Tensor>, kind: Kind) -> Tensor {
+        let x = contiguous(x);
+        let n = x.size()[0];
+        match self {
+            Self::Bf16(weight) => {
+                let wide = x.to_kind(Kind::Float);
+                let bias = bias.map(|b| b.to_kind(Kind::Float));
+                let y = Tensor::empty([n, weight.size()[0]], (kind, x.device()));
+                let k = weight.size()[1] as usize;
+                let operands = Operands {
+                    x: view::<f32>(&wide),
+                    weight: view::<half::bf16>(weight),
+                    bias: bias.as_ref().map(view),
+                    k,
+                };
+                with_element!(kind, T => product::multiply::<f32, half::bf16, T>(operands, view_mut(&y)));
+                y
+            }
+            Self::Quantised { bits, shape: (m, k), data, scales } => {
+                let rows = with_element!(x.kind(), T => Rows::round::<T>(view(&x), *k, *bits));
+                let bias = bias.map(|b| b.to_kind(Kind::Float));
+                let y = Tensor::empty([n, *m as i64], (kind, x.device()));
+                let weights =
+                    Weights { bits: *bits, m: *m, k: *k, data: view::<u8>(data), scales: view::<f16>(scales) };
+                with_element!(kind, T => quantised::multiply::<T>(&rows, weights, bias.as_ref().map(view), view_mut(&y)));
+                y
+            }
+        }
+    }
+}
