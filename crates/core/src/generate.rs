@@ -9,7 +9,8 @@ use crate::{Message, Seed};
 pub struct Request {
     /// Chosen by the caller; comes back with the [`Completion`]. Unique among requests in flight.
     pub id: u64,
-    /// All tokens so far. Requests with an equal beginning share its KV cache.
+    /// All tokens so far. Requests with an equal beginning share its KV cache. Empty only for an engine
+    /// that renders conversations itself, see [`Generate::submit_conversation`].
     pub prompt: Vec<u32>,
     /// How to sample.
     pub sampling: Sampling,
@@ -45,10 +46,12 @@ impl Default for Sampling {
 pub struct Completion {
     /// The request's id.
     pub id: u64,
-    /// The sampled tokens, the stop token included: it is an action the policy took.
+    /// The sampled tokens, the stop token included: it is an action the policy took. Empty where they
+    /// are not known, because a server tells the text alone; they are never made up from the text.
     pub tokens: Vec<u32>,
     /// The log-probability of each token under the distribution it was sampled from (nats). At
-    /// temperature 0, under the model's own distribution.
+    /// temperature 0, under the model's own distribution. Either one for each token, or none at all
+    /// where they are not known: what needs them (training) must refuse, not assume a number.
     pub logprobs: Vec<f32>,
     /// The tokens as text, without special tokens and cut before a stop string.
     pub text: String,
@@ -70,6 +73,8 @@ pub enum Finish {
     Length,
     /// The request was cancelled.
     Cancelled,
+    /// The request was given up on ([`GenerateError::Failed`]); there is no answer.
+    Failed,
 }
 
 impl Finish {
@@ -103,6 +108,14 @@ pub enum GenerateError {
         /// What is wrong: thing, expected, got.
         what: String,
     },
+    /// One request failed for good: it is no longer in flight, and the others go on.
+    #[error("request {id}: {what}")]
+    Failed {
+        /// The request.
+        id: u64,
+        /// Who failed at what: thing, expected, got.
+        what: String,
+    },
     /// The engine broke.
     #[error("engine: {0}")]
     Engine(String),
@@ -116,11 +129,24 @@ pub trait Generate {
     /// If it can never be served; the engine goes on with the others.
     fn submit(&mut self, request: Request) -> Result<(), GenerateError>;
 
+    /// Takes a request together with the conversation that its prompt was rendered from.
+    ///
+    /// An engine that renders conversations itself, such as a server behind its chat endpoint, takes an
+    /// empty prompt and reads `messages`; every other engine reads the prompt alone.
+    ///
+    /// # Errors
+    /// As [`submit`](Generate::submit).
+    fn submit_conversation(&mut self, request: Request, messages: &[Message]) -> Result<(), GenerateError> {
+        let _ = messages;
+        self.submit(request)
+    }
+
     /// Advances every request in flight by some work and returns those that ended. An empty answer
     /// with nothing in flight means there is nothing to do.
     ///
     /// # Errors
-    /// If the engine itself broke.
+    /// [`GenerateError::Failed`] if one request failed, after which the others go on; anything else if
+    /// the engine itself broke.
     fn poll(&mut self) -> Result<Vec<Completion>, GenerateError>;
 
     /// The requests taken and not yet returned.
@@ -132,7 +158,8 @@ pub trait Generate {
 
 /// Turns conversations into tokens and tokens into text.
 pub trait Tokenize {
-    /// The tokens of a conversation in the checkpoint's chat template, ready for the model's answer.
+    /// The tokens of a conversation in the checkpoint's chat template, ready for the model's answer;
+    /// none where the engine renders conversations itself.
     ///
     /// # Errors
     /// If the template rejects the conversation; the message says why.

@@ -31,10 +31,11 @@ pub struct Node {
     pub parent: Option<NodeId>,
     /// Who wrote it.
     pub author: Author,
-    /// The tokens exactly as they were sampled or rendered; never re-tokenised from the text.
+    /// The tokens exactly as they were sampled or rendered; never re-tokenised from the text. Empty where
+    /// a server keeps them to itself.
     pub tokens: Vec<u32>,
     /// For policy nodes, the log-probability of each token under the distribution it was sampled
-    /// from (nats, temperature applied); empty otherwise.
+    /// from (nats, temperature applied); empty otherwise, and where a server does not tell them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub logprobs: Vec<f32>,
     /// The tokens as text, for readers and rewards.

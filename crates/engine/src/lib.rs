@@ -22,10 +22,13 @@
 //! close; from there on the completion goes its own way. The same requests in the same order to an
 //! engine in the same state give the same bits; [`Engine::release`] and [`Engine::set_version`] bring
 //! it back to the state it was made in.
+//!
+//! [`remote`] asks a server for tokens instead.
 
 mod blocks;
 mod engine;
 mod memory;
+pub mod remote;
 mod sequence;
 mod stats;
 mod text;

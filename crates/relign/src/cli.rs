@@ -105,7 +105,8 @@ A line of the file is {\"prompt\": \"...\"} or {\"messages\": [{\"role\": \"user
   relign eval smollm2 --task arithmetic --limit 200
   relign eval runs/quickstart-1                     the task it was trained on
   relign eval smollm2 --task arithmetic --set level=2 --samples 4 --temperature 1 --json
-  relign eval smollm2 --task gsm8k --set path=data/gsm8k --out results/gsm8k")]
+  relign eval smollm2 --task gsm8k --set path=data/gsm8k --out results/gsm8k
+  relign eval http://localhost:8000/v1 --task arithmetic      any OpenAI-compatible server")]
     Eval(commands::eval::Asked),
     /// List everything a recipe can name
     List,
@@ -128,8 +129,11 @@ Models lie in ~/.cache/relign/models; RELIGN_MODELS names another folder, HF_END
         /// A built-in name or a hub id
         model: String,
     },
-    /// Look at this machine: what was found, what is wrong, what to do
-    Doctor,
+    /// Look at this machine, or at a server: what was found, what is wrong, what to do
+    #[command(after_help = "Examples:
+  relign doctor
+  relign doctor http://localhost:8000/v1      does it answer, does it tell token ids?")]
+    Doctor(commands::doctor::Asked),
     /// Print a script that completes relign's commands in a shell
     #[command(after_help = "Example:
   relign completions bash > ~/.local/share/bash-completion/completions/relign")]
@@ -154,7 +158,7 @@ impl Command {
             Self::List => commands::list::run(json),
             Self::Explain { name } => commands::explain::run(&name, json),
             Self::Pull { model } => commands::pull::run(&model, json),
-            Self::Doctor => commands::doctor::run(json),
+            Self::Doctor(asked) => commands::doctor::run(&asked, json),
             Self::Completions { shell } => commands::completions::run(shell),
             Self::Schema => commands::completions::schema(),
         }

@@ -3,6 +3,7 @@
 mod allocator;
 mod cli;
 mod commands;
+mod generator;
 mod judged;
 mod loaded;
 mod memory;

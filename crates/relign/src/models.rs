@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use relign_engine::remote::Address;
+
 use crate::cli::Usage;
 use crate::recipe_file::nearest;
 
@@ -67,6 +69,11 @@ pub(crate) const BUILTIN: &[Builtin] = &[
 /// If there is no such model, or it cannot be fetched.
 pub(crate) fn resolve(model: &str) -> anyhow::Result<PathBuf> {
     let path = Path::new(model);
+    if Address::is_one(model) {
+        return Err(Usage::error(format!(
+            "model {model}: expected weights that can be read, got a server; generate, chat, eval and doctor take one"
+        )));
+    }
     if path.is_file() {
         return Ok(path.to_owned());
     }

@@ -62,11 +62,15 @@ struct Growth {
     strategy: Box<dyn Strategy>,
     /// What was asked for and not told yet, in the order of asking.
     owed: VecDeque<Owed>,
+    /// Why requests failed, in the order in which the strategy heard of it.
+    failures: VecDeque<String>,
+    /// Whether a completion came without its tokens, so that nothing can go on from it.
+    tokenless: bool,
 }
 
 /// An answer that a strategy waits for.
 enum Owed {
-    Completion { id: u64, got: Option<Completion> },
+    Completion { id: u64, got: Option<Result<Completion, String>> },
     Score { node: NodeId, ticket: Option<u64>, got: Option<Score> },
 }
 
@@ -119,7 +123,13 @@ impl Driver<'_> {
             let mut tree = Tree::new(task, prompt);
             tree.step = self.step;
             let strategy = self.strategy.start(tree, &self.sampling, seed);
-            growths.push(Some(Growth { task: shared, strategy, owed: VecDeque::new() }));
+            growths.push(Some(Growth {
+                task: shared,
+                strategy,
+                owed: VecDeque::new(),
+                failures: VecDeque::new(),
+                tokenless: false,
+            }));
         }
         Ok(Round {
             growths,
@@ -161,32 +171,40 @@ impl Driver<'_> {
         if round.requests.is_empty() {
             return Ok(Vec::new());
         }
-        let completions = self.engine.poll()?;
-        if completions.is_empty() && self.engine.in_flight() == 0 {
+        // One failed request is told to its strategy as an answer that nobody can judge.
+        let answers: Vec<(u64, Result<Completion, String>)> = match self.engine.poll() {
+            Ok(completions) => completions.into_iter().map(|completion| (completion.id, Ok(completion))).collect(),
+            Err(GenerateError::Failed { id, what }) => vec![(id, Err(what))],
+            Err(broken) => return Err(broken.into()),
+        };
+        if answers.is_empty() && self.engine.in_flight() == 0 {
             let what = format!("expected {} more completions, but nothing is in flight", round.requests.len());
             return Err(GenerateError::Engine(what).into());
         }
-        let mut touched = Vec::with_capacity(completions.len());
-        for mut completion in completions {
-            let Some((index, own)) = round.requests.remove(&completion.id) else {
-                let what = format!("completion of request {}, which is not in flight", completion.id);
+        let mut touched = Vec::with_capacity(answers.len());
+        for (id, mut answer) in answers {
+            let Some((index, own)) = round.requests.remove(&id) else {
+                let what = format!("completion of request {id}, which is not in flight");
                 return Err(GenerateError::Engine(what).into());
             };
-            if completion.tokens.len() != completion.logprobs.len() {
-                let (tokens, logprobs) = (completion.tokens.len(), completion.logprobs.len());
-                let what = format!("expected {tokens} log-probabilities for as many tokens, got {logprobs}");
-                return Err(GenerateError::Engine(what).into());
+            if let Ok(completion) = &mut answer {
+                // None at all is what a server gives that does not tell them.
+                if !completion.logprobs.is_empty() && completion.tokens.len() != completion.logprobs.len() {
+                    let (tokens, logprobs) = (completion.tokens.len(), completion.logprobs.len());
+                    let what = format!("expected {tokens} log-probabilities for as many tokens, got {logprobs}");
+                    return Err(GenerateError::Engine(what).into());
+                }
+                completion.id = own;
+                round.progress.tokens += completion.tokens.len() as u64;
             }
-            completion.id = own;
             round.progress.done += 1;
-            round.progress.tokens += completion.tokens.len() as u64;
             let owed = round.growths[index].iter_mut().flat_map(|growth| &mut growth.owed);
             for entry in owed {
                 if let Owed::Completion { id, got } = entry
                     && *id == own
                     && got.is_none()
                 {
-                    *got = Some(completion);
+                    *got = Some(answer);
                     break;
                 }
             }
@@ -226,6 +244,11 @@ impl Driver<'_> {
         loop {
             for mut request in growth.strategy.ask() {
                 let own = request.id;
+                if growth.tokenless {
+                    let what = "its strategy goes on after an answer whose tokens are not known; use a server that \
+                                tells token ids, and --tokenizer";
+                    return Err(RolloutError::Task { task: growth.task.id.clone(), what: what.to_owned() });
+                }
                 request.id = round.next_request;
                 round.next_request += 1;
                 submit(self.engine, request, own, &growth.task)?;
@@ -234,9 +257,15 @@ impl Driver<'_> {
             }
             for node in growth.strategy.unscored() {
                 let tree = growth.strategy.tree();
-                growth.owed.push_back(if tree.nodes[node].finish == Some(Finish::Cancelled) {
-                    let score = Score::failed("the request was cancelled before its answer was complete");
-                    Owed::Score { node, ticket: None, got: Some(score) }
+                let unjudged = match tree.nodes[node].finish {
+                    Some(Finish::Cancelled) => Some("the request was cancelled before its answer was complete".into()),
+                    Some(Finish::Failed) => {
+                        Some(growth.failures.pop_front().unwrap_or_else(|| "the request failed".to_owned()))
+                    }
+                    _ => None,
+                };
+                growth.owed.push_back(if let Some(why) = unjudged {
+                    Owed::Score { node, ticket: None, got: Some(Score::failed(why)) }
                 } else {
                     let ticket = self.judge.submit(Arc::clone(&growth.task), tree.transcript(node));
                     round.tickets.insert(ticket, index);
@@ -247,7 +276,14 @@ impl Driver<'_> {
                 break;
             }
             match growth.owed.pop_front() {
-                Some(Owed::Completion { got: Some(completion), .. }) => growth.strategy.tell(completion),
+                Some(Owed::Completion { got: Some(Ok(completion)), .. }) => {
+                    growth.tokenless |= completion.tokens.is_empty() && completion.finish != Finish::Cancelled;
+                    growth.strategy.tell(completion);
+                }
+                Some(Owed::Completion { id, got: Some(Err(why)) }) => {
+                    growth.failures.push_back(why);
+                    growth.strategy.tell(nothing(id));
+                }
                 Some(Owed::Score { node, got: Some(score), .. }) => growth.strategy.scored(node, score),
                 _ => unreachable!("only arrived answers are taken"),
             }
@@ -267,7 +303,10 @@ impl Driver<'_> {
         }
         // Cancelled requests come back from the next poll; an engine that broke has lost them anyway.
         let mut polls = 0;
-        while self.engine.in_flight() > 0 && polls < 16 && self.engine.poll().is_ok() {
+        while self.engine.in_flight() > 0
+            && polls < 16
+            && matches!(self.engine.poll(), Ok(_) | Err(GenerateError::Failed { .. }))
+        {
             polls += 1;
         }
     }
@@ -276,13 +315,21 @@ impl Driver<'_> {
 /// Submits a request; a refusal names the task.
 fn submit(engine: &mut dyn Generate, request: Request, own: u64, task: &Task) -> Result<(), RolloutError> {
     let refused = |what: String| RolloutError::Task { task: task.id.clone(), what };
-    engine.submit(request).map_err(|error| match error {
+    engine.submit_conversation(request, &task.messages).map_err(|error| match error {
         GenerateError::TooLong { tokens, context, .. } => refused(format!(
             "its prompt has {tokens} tokens; the context holds {context}, of which at least one must be left"
         )),
-        GenerateError::Invalid { what, .. } => refused(format!("request {own}: {what}")),
+        GenerateError::Invalid { what, .. } | GenerateError::Failed { what, .. } => {
+            refused(format!("request {own}: {what}"))
+        }
         broken @ GenerateError::Engine(_) => broken.into(),
     })
+}
+
+/// What a strategy hears of a request that failed.
+fn nothing(id: u64) -> Completion {
+    let (tokens, logprobs, text) = (Vec::new(), Vec::new(), String::new());
+    Completion { id, tokens, logprobs, text, finish: Finish::Failed, version: 0 }
 }
 
 /// Gives away finished trees, in task order.

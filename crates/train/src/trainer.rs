@@ -104,6 +104,7 @@ impl Trainer {
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<UpdateMetrics, TrainError> {
         let mut samples = algorithm.credit(trees);
+        samples.iter().try_for_each(|sample| check_known(trees, sample))?;
         // Where no token was sampled, no action was taken that could be learned from.
         samples.retain(|sample| tokens_of(trees, sample) > 0);
         for sample in &samples {
@@ -380,6 +381,18 @@ impl Sums {
     }
 }
 
+/// A server may tell an answer's text and keep its tokens to itself; that must not pass for an answer
+/// without tokens.
+fn check_known(trees: &[Tree], sample: &Sample) -> Result<(), TrainError> {
+    let node = &trees[sample.tree].nodes[sample.node];
+    if node.tokens.is_empty() && !node.text.is_empty() {
+        let task = trees[sample.tree].task.id.clone();
+        let what = "expected the sampled tokens, got text alone, as from a server that does not tell them".to_owned();
+        return Err(TrainError::Sample { task, node: sample.node, what });
+    }
+    Ok(())
+}
+
 /// A sample that would be misread is refused.
 fn check(trees: &[Tree], sample: &Sample, vocab: usize) -> Result<(), TrainError> {
     let node = &trees[sample.tree].nodes[sample.node];
@@ -389,7 +402,7 @@ fn check(trees: &[Tree], sample: &Sample, vocab: usize) -> Result<(), TrainError
         Err(TrainError::Sample { task, node: sample.node, what })
     };
     if logprobs != tokens {
-        return wrong(format!("expected the sampler's log-probability of {tokens} tokens, got {logprobs}"));
+        return wrong(format!("expected the sampler's log-probabilities of {tokens} tokens, got {logprobs}"));
     }
     if let Some(logp) = node.logprobs.iter().find(|l| !l.is_finite()) {
         return wrong(format!("expected finite log-probabilities of the sampler, got {logp}"));

@@ -248,6 +248,15 @@ fn a_sample_that_cannot_be_read_is_named() {
     let error = update(&mut trainer("llama", options()), &short, &Grpo::default()).expect_err("one too many");
     assert!(error.to_string().contains("task sums/17, node 2"), "{error}");
 
+    let mut silent = groups(9, 2, 3);
+    silent[0].nodes[2].logprobs.clear();
+    let error = update(&mut trainer("llama", options()), &silent, &Grpo::default()).expect_err("none at all");
+    assert!(error.to_string().contains("node 2: expected the sampler's log-probabilities"), "{error}");
+    silent[0].nodes[2].tokens.clear();
+    silent[0].nodes[2].text = "four".to_owned();
+    let error = update(&mut trainer("llama", options()), &silent, &Grpo::default()).expect_err("text alone");
+    assert!(error.to_string().contains("node 2: expected the sampled tokens, got text alone"), "{error}");
+
     let mut foreign = groups(9, 2, 3);
     foreign[0].nodes[0].tokens[0] = 128;
     let error = update(&mut trainer("llama", options()), &foreign, &Grpo::default()).expect_err("no such token");

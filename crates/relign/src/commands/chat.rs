@@ -4,12 +4,12 @@ use std::io::{self, BufRead, IsTerminal, Write};
 
 use relign_core::{Finish, Generate, Message, Request, Sampling, Seed, Tokenize};
 use relign_engine::Engine;
-use relign_model::Tokenizer;
+use relign_engine::remote::Remote;
 use serde_json::json;
 
 use super::sampling::SamplingArgs;
 use super::{say, say_json};
-use crate::loaded::Loaded;
+use crate::generator::{Generator, ServerArgs, Source};
 
 /// Tokens asked for at once: the text grows by as many. Each request goes on from the very tokens of the
 /// last, whose keys and values the engine still has.
@@ -18,22 +18,24 @@ const STRIDE: usize = 8;
 /// What `chat` was told.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Asked {
-    /// A built-in name, a Hugging Face folder, a GGUF file, a hub id or a run's folder
+    /// A built-in name, a Hugging Face folder, a GGUF file, a hub id, a run's folder, or an
+    /// OpenAI-compatible server: http://HOST:PORT/v1#MODEL
     model: String,
     /// What comes before the conversation
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
     #[command(flatten)]
     sampling: SamplingArgs,
+    #[command(flatten)]
+    server: ServerArgs,
 }
 
 pub(crate) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
-    let mut loaded = Loaded::open_to_sample(&asked.model, asked.sampling.dtype, asked.sampling.weights)?;
-    let mut engine = loaded.engine(asked.sampling.weights, 1, 0)?;
+    let mut generator = Generator::open(&asked.model, &asked.sampling, 1, &asked.server)?;
     let sampling = asked.sampling.sampling(512);
     let live = io::stdin().is_terminal() && !as_json;
     if live {
-        eprintln!("{}; /reset forgets the conversation, Ctrl-D ends", loaded.path.display());
+        eprintln!("{}; /reset forgets the conversation, Ctrl-D ends", generator.path.display());
     }
     let start: Vec<Message> = asked.system.iter().map(|text| Message::system(text.as_str())).collect();
     let mut messages = start.clone();
@@ -55,7 +57,12 @@ pub(crate) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
         }
         let seed = Seed(asked.sampling.seed).child("chat").index(turn);
         let shown: &mut dyn FnMut(&str) -> io::Result<()> = if as_json { &mut |_| Ok(()) } else { &mut print };
-        match answer(&mut engine, &loaded.tokenizer, &messages, &sampling, seed, shown) {
+        let tokenizer = generator.tokenizer.as_ref();
+        let answered = match &mut generator.source {
+            Source::Local(engine) => answer(engine, tokenizer, &messages, &sampling, seed, shown),
+            Source::Server(remote) => answer_whole(remote, tokenizer, &messages, &sampling, seed, shown),
+        };
+        match answered {
             Ok((text, count, finish)) => {
                 if as_json {
                     say_json(&json!({"turn": turn, "text": text, "tokens": count, "finish": finish}))?;
@@ -85,7 +92,7 @@ fn print(text: &str) -> io::Result<()> {
 /// The model's next turn, handed to `shown` as it grows.
 fn answer(
     engine: &mut Engine,
-    tokenizer: &Tokenizer,
+    tokenizer: &dyn Tokenize,
     messages: &[Message],
     sampling: &Sampling,
     seed: Seed,
@@ -119,4 +126,25 @@ fn answer(
             return Ok((text, count, completion.finish));
         }
     }
+}
+
+/// A server's turn, which comes in one piece. Its tokens are counted by the server.
+fn answer_whole(
+    remote: &mut Remote,
+    tokenizer: &dyn Tokenize,
+    messages: &[Message],
+    sampling: &Sampling,
+    seed: Seed,
+    shown: &mut dyn FnMut(&str) -> io::Result<()>,
+) -> anyhow::Result<(String, usize, Finish)> {
+    let prompt = tokenizer.render(messages).map_err(anyhow::Error::msg)?;
+    let before = remote.stats().generated_tokens;
+    remote.submit_conversation(Request { id: 0, prompt, sampling: sampling.clone(), seed }, messages)?;
+    let completion = loop {
+        if let Some(completion) = remote.poll()?.pop() {
+            break completion;
+        }
+    };
+    shown(&completion.text)?;
+    Ok((completion.text, (remote.stats().generated_tokens - before) as usize, completion.finish))
 }

@@ -1,4 +1,6 @@
-//! `relign doctor`: this machine, what is wrong with it and what to do.
+//! `relign doctor`: this machine or a server, what is wrong with it and what to do.
+
+mod server;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,7 +9,11 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use serde_json::json;
 
+use relign_engine::remote::Address;
+
 use super::{say, say_json};
+use crate::cli::Usage;
+use crate::generator::ServerArgs;
 
 /// One thing looked at.
 #[derive(Serialize)]
@@ -28,22 +34,32 @@ enum State {
     Fail,
 }
 
-pub(crate) fn run(as_json: bool) -> anyhow::Result<()> {
-    let findings = [
-        cpu(),
-        dtype(),
-        threads(),
-        memory(),
-        disk(),
-        allocator(),
-        huge_pages(),
-        libtorch(),
-        cuda(),
-        python(),
-        models(),
-    ];
+/// What `doctor` was told.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Asked {
+    /// A server to look at instead of this machine: http://HOST:PORT/v1#MODEL
+    model: Option<String>,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+pub(crate) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
+    match &asked.model {
+        Some(model) => {
+            let address = Address::parse(model).map_err(|error| Usage(error.to_string()))?;
+            report(&server::look(&address, &asked.server)?, as_json)
+        }
+        None => report(&machine(), as_json),
+    }
+}
+
+fn machine() -> Vec<Finding> {
+    vec![cpu(), dtype(), threads(), memory(), disk(), allocator(), huge_pages(), libtorch(), cuda(), python(), models()]
+}
+
+fn report(findings: &[Finding], as_json: bool) -> anyhow::Result<()> {
     let failed = findings.iter().filter(|finding| finding.state == State::Fail).count();
-    for finding in &findings {
+    for finding in findings {
         if as_json {
             say_json(finding)?;
             continue;

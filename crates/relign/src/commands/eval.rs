@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use relign_core::{Environment, Estimate, Finish, Recipe, Rollouts, Seed, Split, Tree, Verdict, find};
+use relign_core::{Environment, Estimate, Finish, Node, Recipe, Rollouts, Seed, Split, Tree, Verdict, find};
 use relign_search::{Driver, Judge, STRATEGIES};
 use serde::Serialize;
 use serde_json::json;
@@ -14,8 +14,8 @@ use serde_json::json;
 use super::sampling::{SamplingArgs, at_least_one, bar, peak_gb};
 use super::{say, say_json};
 use crate::cli::Usage;
+use crate::generator::{Generator, ServerArgs, ServerSummary};
 use crate::judged::{accuracy, samples, verdict};
-use crate::loaded::{Loaded, kind_name};
 use crate::recipe_file;
 use crate::sinks::jsonl::write_trees;
 use crate::sinks::terminal::estimate;
@@ -23,7 +23,8 @@ use crate::sinks::terminal::estimate;
 /// What `eval` was told.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Asked {
-    /// A built-in name, a Hugging Face folder, a GGUF file, a hub id or a run's folder
+    /// A built-in name, a Hugging Face folder, a GGUF file, a hub id, a run's folder, or an
+    /// OpenAI-compatible server: http://HOST:PORT/v1#MODEL
     model: String,
     /// The environment whose held-out tasks are asked [default: the run's own, for a run's folder]
     #[arg(long, value_name = "NAME")]
@@ -42,6 +43,8 @@ pub(crate) struct Asked {
     out: Option<PathBuf>,
     #[command(flatten)]
     sampling: SamplingArgs,
+    #[command(flatten)]
+    server: ServerArgs,
 }
 
 /// The last line of `--json`, and `summary.json`.
@@ -63,6 +66,8 @@ struct Summary {
     seconds: f64,
     tokens_per_second: f64,
     peak_rss_gb: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server: Option<ServerSummary>,
     relign: &'static str,
 }
 
@@ -104,8 +109,8 @@ pub(crate) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
     let tasks = tasks.map_err(anyhow::Error::msg)?;
     anyhow::ensure!(!tasks.is_empty(), "task {}: expected held-out items, it has none", section.name);
 
-    let mut loaded = Loaded::open_to_sample(&asked.model, asked.sampling.dtype, asked.sampling.weights)?;
-    let mut engine = loaded.engine(asked.sampling.weights, (tasks.len() * asked.samples).min(128), 0)?;
+    let sequences = (tasks.len() * asked.samples).min(128);
+    let mut generator = Generator::open(&asked.model, &asked.sampling, sequences, &asked.server)?;
     let sampling = asked.sampling.sampling(recipe.as_ref().map_or(256, |recipe| recipe.sampling.max_tokens));
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let mut judge =
@@ -119,8 +124,8 @@ pub(crate) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
     let started = Instant::now();
     let mut trees = Vec::with_capacity(tasks.len());
     Driver {
-        engine: &mut engine,
-        tokenizer: loaded.tokenizer.as_ref(),
+        engine: &mut generator.source,
+        tokenizer: generator.tokenizer.as_ref(),
         judge: &mut judge,
         strategy: strategy.as_ref(),
         sampling: sampling.clone(),
@@ -132,13 +137,14 @@ pub(crate) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
     .run(tasks, &mut |tree| trees.push(tree))?;
     bar.finish_and_clear();
     let seconds = started.elapsed().as_secs_f64();
-    let counts = count(&trees);
+    let mut counts = count(&trees);
+    counts.tokens = generator.tokens(counts.tokens);
     let judged = counts.samples - counts.failed;
     anyhow::ensure!(judged > 0, "all {} samples failed to be judged: {}", counts.samples, first_failure(&trees));
     let summary = Summary {
         summary: true,
         model: asked.model.clone(),
-        path: loaded.path.clone(),
+        path: generator.path.clone(),
         task: section.name.clone(),
         settings: section.settings.clone().into(),
         accuracy: accuracy(&trees),
@@ -147,9 +153,10 @@ pub(crate) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
         temperature: sampling.temperature,
         max_tokens: sampling.max_tokens,
         seed: asked.sampling.seed,
-        dtype: kind_name(loaded.policy.kind()),
+        dtype: generator.dtype,
         seconds,
         peak_rss_gb: peak_gb(),
+        server: generator.server(),
         relign: env!("CARGO_PKG_VERSION"),
     };
     if let Some(out) = &asked.out {
@@ -157,9 +164,14 @@ pub(crate) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
     }
     if as_json {
         trees.iter().try_for_each(|tree| say_json(&item(tree)))?;
-        return say_json(&summary);
+        say_json(&summary)?;
+    } else {
+        report(&summary, asked.out.as_deref())?;
     }
-    report(&summary, asked.out.as_deref())
+    // What was answered is kept and shown; that some was not must not pass for success.
+    let lost = summary.server.map_or(0, |server| server.failed);
+    anyhow::ensure!(lost == 0, "{lost} of {} requests failed: {}", summary.counts.samples, first_failure(&trees));
+    Ok(())
 }
 
 /// The recipe of the run whose folder `model` is, if it is one.
@@ -189,9 +201,14 @@ fn first_failure(trees: &[Tree]) -> &str {
     scores.find(|score| score.verdict == Verdict::Failed).map_or("no score", |score| score.reason.as_str())
 }
 
+/// The number of a sample's tokens, unless a server keeps them to itself.
+fn known(node: &Node) -> Option<usize> {
+    Some(node.tokens.len()).filter(|&n| n > 0)
+}
+
 fn item(tree: &Tree) -> serde_json::Value {
     let samples: Vec<_> = samples(tree)
-        .map(|node| json!({"text": node.text, "score": node.score, "finish": node.finish, "tokens": node.tokens.len()}))
+        .map(|node| json!({"text": node.text, "score": node.score, "finish": node.finish, "tokens": known(node)}))
         .collect();
     json!({"task": tree.task.id, "answer": tree.task.answer, "samples": samples})
 }
@@ -218,6 +235,9 @@ fn report(summary: &Summary, out: Option<&Path>) -> anyhow::Result<()> {
         say(format_args!("{} samples could not be judged and are left out", counts.failed))?;
     }
     say(format_args!("{:.1} s, {:.0} tokens a second, {}", summary.seconds, summary.tokens_per_second, summary.dtype))?;
+    if let Some(server) = summary.server.as_ref().filter(|server| server.uncounted > 0) {
+        say(format_args!("the server did not count the tokens of {} answers", server.uncounted))?;
+    }
     match out {
         Some(out) => Ok(say(format_args!("written: {}", out.display()))?),
         None => Ok(()),
@@ -227,7 +247,7 @@ fn report(summary: &Summary, out: Option<&Path>) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use relign_core::{Author, Node, Score, Task};
+    use relign_core::{Author, Score, Task};
 
     fn tree(scores: &[Score]) -> Tree {
         let mut tree = Tree::new(Task::default(), vec![1]);

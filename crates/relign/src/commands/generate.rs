@@ -5,20 +5,21 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Context;
-use relign_core::{Completion, Generate, Message, Request, Seed, Tokenize};
+use relign_core::{Completion, Generate, GenerateError, Message, Request, Seed};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::sampling::{SamplingArgs, at_least_one, bar, peak_gb};
 use super::{say, say_json};
 use crate::cli::Usage;
-use crate::loaded::{Loaded, kind_name};
+use crate::generator::{Generator, ServerArgs};
 
 /// What `generate` was told.
 #[derive(Debug, clap::Args)]
 #[command(group(clap::ArgGroup::new("input").required(true).args(["prompt", "file"])))]
 pub(crate) struct Asked {
-    /// A built-in name, a Hugging Face folder, a GGUF file, a hub id or a run's folder
+    /// A built-in name, a Hugging Face folder, a GGUF file, a hub id, a run's folder, or an
+    /// OpenAI-compatible server: http://HOST:PORT/v1#MODEL
     #[arg(long, value_name = "MODEL")]
     model: String,
     /// What the user says
@@ -35,6 +36,8 @@ pub(crate) struct Asked {
     n: usize,
     #[command(flatten)]
     sampling: SamplingArgs,
+    #[command(flatten)]
+    server: ServerArgs,
 }
 
 /// A prompt and where it came from.
@@ -49,49 +52,65 @@ struct Prompt {
 
 pub(crate) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
     let prompts = prompts(asked)?; // before the model is loaded: a typo is answered at once
-    let mut loaded = Loaded::open_to_sample(&asked.model, asked.sampling.dtype, asked.sampling.weights)?;
-    let mut engine = loaded.engine(asked.sampling.weights, (prompts.len() * asked.n).min(128), 0)?;
+    let sequences = (prompts.len() * asked.n).min(128);
+    let mut generator = Generator::open(&asked.model, &asked.sampling, sequences, &asked.server)?;
     let started = Instant::now();
     let sampling = asked.sampling.sampling(256);
     let seed = Seed(asked.sampling.seed).child("generate");
     for (index, prompt) in prompts.iter().enumerate() {
         let tokens =
-            loaded.tokenizer.render(&prompt.messages).map_err(|what| Usage(format!("{}: {what}", prompt.place)))?;
+            generator.tokenizer.render(&prompt.messages).map_err(|what| Usage(format!("{}: {what}", prompt.place)))?;
         for sample in 0..asked.n {
             let id = (index * asked.n + sample) as u64;
             let seed = seed.index(index as u64).index(sample as u64);
-            engine
-                .submit(Request { id, prompt: tokens.clone(), sampling: sampling.clone(), seed })
-                .with_context(|| prompt.place.clone())?;
+            let request = Request { id, prompt: tokens.clone(), sampling: sampling.clone(), seed };
+            generator.source.submit_conversation(request, &prompt.messages).with_context(|| prompt.place.clone())?;
         }
     }
     let total = prompts.len() * asked.n;
     let bar = bar(total);
-    let (mut next, mut tokens) = (0, 0);
-    let mut early: BTreeMap<u64, Completion> = BTreeMap::new();
+    let (mut next, mut tokens, mut failed) = (0, 0, 0);
+    let mut early: BTreeMap<u64, Result<Completion, String>> = BTreeMap::new();
     while next < total {
-        for completion in engine.poll()? {
-            tokens += completion.tokens.len();
-            bar.inc(1);
-            early.insert(completion.id, completion);
+        match generator.source.poll() {
+            Ok(completions) => {
+                for completion in completions {
+                    tokens += completion.tokens.len() as u64;
+                    bar.inc(1);
+                    early.insert(completion.id, Ok(completion));
+                }
+            }
+            Err(GenerateError::Failed { id, what }) => {
+                failed += 1;
+                bar.inc(1);
+                early.insert(id, Err(what));
+            }
+            Err(broken) => return Err(broken.into()),
         }
         // In the order of the prompts, each as soon as all before it are there.
-        while let Some(completion) = early.remove(&(next as u64)) {
-            bar.suspend(|| show(&prompts[next / asked.n], next, asked.n, total, &completion, as_json))?;
+        while let Some(outcome) = early.remove(&(next as u64)) {
+            bar.suspend(|| show(&prompts[next / asked.n], next, asked.n, total, &outcome, as_json))?;
             next += 1;
         }
     }
+    let tokens = generator.tokens(tokens);
     bar.finish_and_clear();
     let seconds = started.elapsed().as_secs_f64();
     let rate = tokens as f64 / seconds;
     if as_json {
-        return say_json(&json!({
-            "summary": true, "model": asked.model, "path": loaded.path, "dtype": kind_name(loaded.policy.kind()),
-            "prompts": prompts.len(), "completions": total, "tokens": tokens, "seconds": seconds,
+        let mut summary = json!({
+            "summary": true, "model": asked.model, "path": generator.path, "dtype": generator.dtype,
+            "prompts": prompts.len(), "completions": total - failed, "tokens": tokens, "seconds": seconds,
             "tokens_per_second": rate, "peak_rss_gb": peak_gb(),
-        }));
+        });
+        if let Some(server) = generator.server() {
+            summary["server"] = json!(server);
+        }
+        say_json(&summary)?;
+    } else {
+        eprintln!("{tokens} tokens in {seconds:.1} s ({rate:.0} a second)");
     }
-    eprintln!("{tokens} tokens in {seconds:.1} s ({rate:.0} a second)");
+    anyhow::ensure!(failed == 0, "{failed} of {total} requests failed, see above");
     Ok(())
 }
 
@@ -100,15 +119,20 @@ fn show(
     at: usize,
     n: usize,
     total: usize,
-    completion: &Completion,
+    outcome: &Result<Completion, String>,
     as_json: bool,
 ) -> anyhow::Result<()> {
     let (index, sample) = (at / n, at % n);
     if as_json {
-        let mut line = json!({
-            "prompt": index, "sample": sample, "text": completion.text, "finish": completion.finish,
-            "tokens": completion.tokens, "logprobs": completion.logprobs,
-        });
+        let mut line = match outcome {
+            Ok(completion) => json!({
+                "prompt": index, "sample": sample, "text": completion.text, "finish": completion.finish,
+                // Unknown is not the same as none.
+                "tokens": Some(&completion.tokens).filter(|tokens| !tokens.is_empty()),
+                "logprobs": Some(&completion.logprobs).filter(|logprobs| !logprobs.is_empty()),
+            }),
+            Err(why) => json!({"prompt": index, "sample": sample, "error": why}),
+        };
         if let Some(id) = &prompt.id {
             line["id"] = id.clone();
         }
@@ -117,7 +141,13 @@ fn show(
     if total > 1 {
         say(format_args!("--- prompt {}, sample {}", index + 1, sample + 1))?;
     }
-    Ok(say(completion.text.trim_end())?)
+    match outcome {
+        Ok(completion) => Ok(say(completion.text.trim_end())?),
+        Err(why) => {
+            eprintln!("error: {}: {why}", prompt.place);
+            Ok(())
+        }
+    }
 }
 
 fn prompts(asked: &Asked) -> anyhow::Result<Vec<Prompt>> {

@@ -1,0 +1,96 @@
+//! Where a server is, and which of its models is meant.
+
+use ureq::http::Uri;
+
+use super::RemoteError;
+
+/// `URL#MODEL`, such as `http://localhost:8000/v1#Qwen/Qwen3-8B`.
+///
+/// A URL without a path stands for its `/v1`. Without a model, the server must serve exactly one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// The URL up to and without the last slash.
+    base: String,
+    model: Option<String>,
+}
+
+impl Address {
+    /// Whether `text` is meant as an address: it begins with `http://` or `https://`.
+    #[must_use]
+    pub fn is_one(text: &str) -> bool {
+        let begins = |scheme: &str| text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
+        begins("http://") || begins("https://")
+    }
+
+    /// Reads an address.
+    ///
+    /// # Errors
+    /// If it is no URL of a server, or holds a user, a password or a query.
+    pub fn parse(text: &str) -> Result<Self, RemoteError> {
+        let wrong = |got: &str| {
+            Err(RemoteError::Address(format!(
+                "expected http://HOST:PORT/v1 or https://..., #MODEL after it, got {got}"
+            )))
+        };
+        let (url, model) = text.split_once('#').map_or((text, None), |(url, model)| (url, Some(model)));
+        let Ok(uri) = url.parse::<Uri>() else { return wrong(&format!("`{url}`")) };
+        if !Self::is_one(url) || uri.host().is_none_or(str::is_empty) {
+            return wrong(&format!("`{url}`"));
+        }
+        if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+            // The text is not repeated: it may hold a password.
+            return wrong("a user before the host; give a key in the environment instead");
+        }
+        if uri.query().is_some() {
+            return wrong("a query after `?`");
+        }
+        let base = url.trim_end_matches('/');
+        let base = if uri.path().trim_matches('/').is_empty() { format!("{base}/v1") } else { base.to_owned() };
+        Ok(Self { base, model: model.filter(|model| !model.is_empty()).map(str::to_owned) })
+    }
+
+    /// The URL that `/completions` is appended to.
+    #[must_use]
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// The model asked for.
+    #[must_use]
+    pub fn model(&self) -> Option<&str> {
+        self.model.as_deref()
+    }
+
+    /// Whether the server is OpenAI's own.
+    pub(super) fn is_openai(&self) -> bool {
+        self.base.parse::<Uri>().is_ok_and(|uri| uri.host() == Some("api.openai.com"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_have_one_form() {
+        for (text, base, model) in [
+            ("http://localhost:8000", "http://localhost:8000/v1", None),
+            ("http://localhost:8000/", "http://localhost:8000/v1", None),
+            ("https://host/api/v3/#", "https://host/api/v3", None),
+            ("http://[::1]:80/v1#Qwen/Qwen3-8B", "http://[::1]:80/v1", Some("Qwen/Qwen3-8B")),
+            ("HTTP://host/v1#a#b", "HTTP://host/v1", Some("a#b")),
+        ] {
+            assert!(Address::is_one(text));
+            let address = Address::parse(text).unwrap();
+            assert_eq!((address.base(), address.model()), (base, model), "{text}");
+        }
+        for text in ["smollm2", "org/name", "/folder", "httpx", "http:/x"] {
+            assert!(!Address::is_one(text), "{text}");
+        }
+        for text in ["http://", "http://:80", "http://a b", "ftp://host", "http://host/v1?key=secret"] {
+            assert!(Address::parse(text).is_err(), "{text}");
+        }
+        let error = Address::parse("http://me:secret@host/v1").unwrap_err().to_string();
+        assert!(error.contains("environment") && !error.contains("secret"), "{error}");
+    }
+}

@@ -1,0 +1,82 @@
+//! What is sent.
+
+use relign_core::{Message, Sampling, Seed};
+use serde_json::{Value, json};
+
+use super::dialect::Dialect;
+
+/// What is to be continued.
+#[derive(Clone, Debug)]
+pub(super) enum Prompt {
+    Tokens(Vec<u32>),
+    Conversation(Vec<Message>),
+}
+
+impl Prompt {
+    /// Where it is sent, after the server's base.
+    pub(super) const fn path(&self) -> &'static str {
+        match self {
+            Self::Tokens(_) => "/completions",
+            Self::Conversation(_) => "/chat/completions",
+        }
+    }
+}
+
+/// The body of a request.
+pub(super) fn body(model: &str, dialect: &Dialect, prompt: &Prompt, sampling: &Sampling, seed: Seed) -> Value {
+    let mut body = dialect.parameters();
+    body["model"] = model.into();
+    body["stream"] = false.into();
+    body["temperature"] = f64::from(sampling.temperature).into();
+    body["seed"] = (seed.0 >> 33).max(1).into(); // positive in every server's 32 bits
+    body[dialect.max_tokens] = sampling.max_tokens.into();
+    if !sampling.stop.is_empty() {
+        body["stop"] = json!(sampling.stop);
+    }
+    if !sampling.stop_tokens.is_empty() {
+        body["stop_token_ids"] = json!(sampling.stop_tokens);
+    }
+    if sampling.ignore_eos {
+        body["ignore_eos"] = true.into();
+    }
+    match prompt {
+        Prompt::Tokens(tokens) => {
+            body["prompt"] = json!(tokens);
+            if dialect.logprobs {
+                body["logprobs"] = 1.into();
+            }
+        }
+        Prompt::Conversation(messages) => {
+            body["messages"] = json!(messages);
+            if dialect.logprobs {
+                body["logprobs"] = true.into();
+                body["top_logprobs"] = 1.into();
+            }
+        }
+    }
+    body
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_says_what_was_asked() {
+        let sampling = Sampling { temperature: 0.5, max_tokens: 7, stop: vec!["\n".into()], ..Sampling::default() };
+        let vllm = Dialect::of(Some("vllm"), false);
+        let sent = body("m", vllm, &Prompt::Tokens(vec![5, 6]), &sampling, Seed(u64::MAX));
+        let known = json!({"model": "m", "prompt": [5, 6], "temperature": 0.5, "max_tokens": 7, "stop": ["\n"],
+            "seed": i32::MAX, "logprobs": 1, "top_k": -1, "return_token_ids": true, "stream": false});
+        for (key, value) in known.as_object().unwrap() {
+            assert_eq!(&sent[key], value, "{key}");
+        }
+        assert!(sent.get("ignore_eos").is_none() && sent.get("stop_token_ids").is_none());
+        let chat = Prompt::Conversation(vec![Message::system("s"), Message::user("u")]);
+        let sent = body("m", Dialect::of(None, true), &chat, &Sampling::default(), Seed(0));
+        let whole = json!({"model": "m", "temperature": 1.0, "max_completion_tokens": 256, "seed": 1, "top_p": 1,
+            "stream": false,
+            "messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]});
+        assert_eq!(sent, whole);
+    }
+}

@@ -1,0 +1,156 @@
+//! What servers have in common they say alike; this is the rest, a line for each.
+
+use serde_json::{Value, json};
+
+/// What must be said to one kind of server beside the words that all understand.
+#[derive(Debug)]
+pub(super) struct Dialect {
+    /// What to call it.
+    pub(super) name: &'static str,
+    /// What `/models` gives as a model's owner.
+    owners: &'static [&'static str],
+    /// Sampling parameters that leave the model's distribution whole, and what makes the server tell
+    /// token ids, as a JSON object.
+    extra: &'static str,
+    /// Whether it tells log-probabilities of the model's own distribution at no great cost.
+    pub(super) logprobs: bool,
+    /// Whether it takes `stop_token_ids`.
+    pub(super) stop_tokens: bool,
+    /// Whether it takes `ignore_eos`.
+    pub(super) ignore_eos: bool,
+    /// What it calls the limit on an answer's tokens.
+    pub(super) max_tokens: &'static str,
+    /// How it can be asked for a text's tokens, if it can.
+    pub(super) tokenize: Option<Tokenizing>,
+}
+
+/// A way to ask for the tokens of a text, beside the OpenAI-compatible paths.
+#[derive(Debug)]
+pub(super) struct Tokenizing {
+    /// From the server's root, not its `/v1`.
+    pub(super) path: &'static str,
+    /// Where the text goes.
+    pub(super) text: &'static str,
+    /// What keeps the server from adding tokens, and has it read special tokens, as a JSON object.
+    extra: &'static str,
+}
+
+impl Tokenizing {
+    /// The body that asks for the tokens of `text`.
+    pub(super) fn body(&self, model: &str, text: &str) -> Value {
+        let mut body: Value = serde_json::from_str(self.extra).unwrap_or_else(|_| json!({}));
+        body["model"] = model.into();
+        body[self.text] = text.into();
+        body
+    }
+}
+
+const AS_VLLM: Tokenizing = Tokenizing { path: "/tokenize", text: "prompt", extra: r#"{"add_special_tokens": false}"# };
+
+/// OpenAI refuses words it does not know; so may what is not known here.
+const OPENAI: Dialect = Dialect {
+    name: "OpenAI",
+    owners: &[],
+    extra: r#"{"top_p": 1}"#,
+    logprobs: false,
+    stop_tokens: false,
+    ignore_eos: false,
+    max_tokens: "max_completion_tokens",
+    tokenize: None,
+};
+
+const OTHER: Dialect = Dialect { name: "OpenAI-compatible server", max_tokens: "max_tokens", ..OPENAI };
+
+/// All that are known.
+const DIALECTS: &[Dialect] = &[
+    Dialect {
+        name: "vLLM",
+        owners: &["vllm"],
+        // Without these, a model's generation_config.json cuts the distribution.
+        extra: r#"{"top_p": 1, "top_k": -1, "min_p": 0, "repetition_penalty": 1, "presence_penalty": 0,
+                   "frequency_penalty": 0, "return_token_ids": true}"#,
+        logprobs: true,
+        stop_tokens: true,
+        ignore_eos: true,
+        max_tokens: "max_tokens",
+        tokenize: Some(AS_VLLM),
+    },
+    Dialect {
+        name: "SGLang",
+        owners: &["sglang"],
+        extra: r#"{"top_p": 1, "top_k": -1, "min_p": 0, "repetition_penalty": 1, "presence_penalty": 0,
+                   "frequency_penalty": 0, "return_token_ids": true}"#,
+        logprobs: true,
+        stop_tokens: true,
+        ignore_eos: true,
+        max_tokens: "max_tokens",
+        tokenize: Some(AS_VLLM),
+    },
+    Dialect {
+        name: "llama.cpp",
+        owners: &["llamacpp"],
+        extra: r#"{"top_p": 1, "top_k": 0, "min_p": 0, "typical_p": 1, "repeat_penalty": 1, "presence_penalty": 0,
+                   "frequency_penalty": 0}"#,
+        logprobs: true,
+        stop_tokens: false,
+        ignore_eos: true,
+        max_tokens: "max_tokens",
+        tokenize: Some(Tokenizing {
+            path: "/tokenize",
+            text: "content",
+            extra: r#"{"add_special": false, "parse_special": true}"#,
+        }),
+    },
+    Dialect {
+        name: "llama-cpp-python",
+        owners: &["me"],
+        extra: r#"{"top_p": 1, "top_k": 0, "min_p": 0, "repeat_penalty": 1, "presence_penalty": 0,
+                   "frequency_penalty": 0}"#,
+        // Its servers keep no logits unless started so, and fail when asked.
+        logprobs: false,
+        stop_tokens: false,
+        ignore_eos: false,
+        max_tokens: "max_tokens",
+        tokenize: None,
+    },
+];
+
+impl Dialect {
+    /// The dialect of a server whose models belong to `owner`.
+    pub(super) fn of(owner: Option<&str>, is_openai: bool) -> &'static Self {
+        if is_openai {
+            return &OPENAI;
+        }
+        DIALECTS.iter().find(|dialect| owner.is_some_and(|owner| dialect.owners.contains(&owner))).unwrap_or(&OTHER)
+    }
+
+    /// The parameters to begin a request with.
+    pub(super) fn parameters(&self) -> Value {
+        serde_json::from_str(self.extra).unwrap_or_else(|_| json!({}))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_dialect_is_found_and_its_parameters_are_json() {
+        for dialect in DIALECTS {
+            assert!(dialect.parameters()["top_p"] == 1, "{}", dialect.name);
+            if let Some(tokenize) = &dialect.tokenize {
+                let body = tokenize.body("m", "text");
+                assert_eq!((&body["model"], &body[tokenize.text]), (&json!("m"), &json!("text")), "{}", dialect.name);
+                assert_eq!(body.as_object().unwrap().values().filter(|value| **value == false).count(), 1);
+            }
+            for owner in dialect.owners {
+                assert_eq!(Dialect::of(Some(owner), false).name, dialect.name);
+            }
+        }
+        assert_eq!(Dialect::of(Some("library"), false).max_tokens, "max_tokens");
+        assert_eq!(Dialect::of(None, true).max_tokens, "max_completion_tokens");
+        for dialect in [&OPENAI, &OTHER] {
+            assert_eq!(dialect.parameters(), json!({"top_p": 1}));
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! A server as an engine.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use relign_core::{Completion, Finish, Generate, GenerateError, Message, Request, Seed};
+use serde_json::Value;
+
+use super::answer::{Answer, short};
+use super::ask::Prompt;
+use super::dialect::Dialect;
+use super::http::Http;
+use super::pool::{Job, Pool};
+use super::{Address, RemoteError, RemoteOptions};
+
+/// How long a poll waits for something to come back.
+const PATIENCE: Duration = Duration::from_millis(50);
+
+/// What a server is given to go on from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Prompts {
+    /// Token ids, rendered and tokenised here.
+    Tokens,
+    /// Conversations, which the server renders with its own template. A strategy that goes on from within an
+    /// answer cannot work so.
+    Conversations,
+}
+
+/// What was asked and what came of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RemoteStats {
+    /// Answers that came.
+    pub answers: u64,
+    /// Requests given up on.
+    pub failed: u64,
+    /// Tries after the first, of all requests.
+    pub retries: u64,
+    /// Tokens in the answers, as the server counts them.
+    pub generated_tokens: u64,
+    /// Answers whose tokens the server did not count.
+    pub uncounted: u64,
+}
+
+/// Makes tokens by asking a server; see the module's page.
+#[derive(Debug)]
+pub struct Remote {
+    pool: Pool,
+    prompts: Prompts,
+    context: Option<usize>,
+    next_ticket: u64,
+    /// Tickets of the requests taken and not yet returned, by id. A cancelled request's outcome
+    /// finds no ticket here.
+    tickets: HashMap<u64, u64>,
+    ids: HashMap<u64, u64>,
+    done: Vec<Completion>,
+    failed: VecDeque<(u64, RemoteError)>,
+    stats: RemoteStats,
+}
+
+impl Remote {
+    /// An engine over the server at `address`, which is asked for its models.
+    ///
+    /// # Errors
+    /// If the server cannot be reached, refuses or answers nonsense, or if it serves several models and
+    /// the address names none.
+    pub fn connect(address: &Address, prompts: Prompts, options: &RemoteOptions) -> Result<Self, RemoteError> {
+        let http = Http::new(address.base(), options);
+        let listed = models(&http, options)?;
+        let model = choose(address, &listed)?;
+        let own = listed.iter().find(|listed| listed.id == model);
+        let owner = own.or_else(|| listed.first()).and_then(|listed| listed.owner.as_deref());
+        let dialect = Dialect::of(owner, address.is_openai());
+        Ok(Self {
+            pool: Pool::new(http, model, dialect, options),
+            prompts,
+            context: own.and_then(|own| own.context),
+            next_ticket: 0,
+            tickets: HashMap::new(),
+            ids: HashMap::new(),
+            done: Vec::new(),
+            failed: VecDeque::new(),
+            stats: RemoteStats::default(),
+        })
+    }
+
+    /// The server's URL.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        self.pool.http().base()
+    }
+
+    /// The model that is asked.
+    #[must_use]
+    pub fn model(&self) -> &str {
+        self.pool.model()
+    }
+
+    /// What kind of server it is, as far as its list of models tells.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        self.pool.dialect().name
+    }
+
+    /// The longest sequence in tokens, where the server says.
+    #[must_use]
+    pub fn context(&self) -> Option<usize> {
+        self.context
+    }
+
+    /// What was asked so far.
+    #[must_use]
+    pub fn stats(&self) -> RemoteStats {
+        RemoteStats { retries: self.pool.retried(), ..self.stats }
+    }
+
+    /// The server's own tokens of `text`, in which special tokens are written out; `None` where it
+    /// cannot be asked. What gives a server token ids should see first that it means the same by them.
+    ///
+    /// # Errors
+    /// If the server fails or answers nonsense.
+    pub fn tokens_of(&self, text: &str) -> Result<Option<Vec<u32>>, RemoteError> {
+        let Some(tokenize) = &self.pool.dialect().tokenize else { return Ok(None) };
+        let url = self.pool.http().beside(tokenize.path);
+        let body = tokenize.body(self.model(), text);
+        let answer = match self.pool.http().ask(&url, Some(&body), 0, Seed(0), &mut |_| false) {
+            // Older servers, and those behind a gate that lets /v1 alone through.
+            Err(RemoteError::Status { status: 401 | 403 | 404 | 405 | 501, .. }) => return Ok(None),
+            other => other?,
+        };
+        let tokens = answer.get("tokens").and_then(Value::as_array).and_then(|tokens| {
+            tokens.iter().map(|token| u32::try_from(token.as_u64()?).ok()).collect::<Option<Vec<u32>>>()
+        });
+        let what = || format!("tokens: expected a list of ids, got {}", short(&answer));
+        tokens.map(Some).ok_or_else(|| RemoteError::Malformed { url, what: what() })
+    }
+
+    fn take(&mut self, mut request: Request, prompt: Prompt) -> Result<(), GenerateError> {
+        self.check(&request)?;
+        if let (Prompt::Tokens(tokens), Some(context)) = (&prompt, self.context) {
+            if tokens.len() >= context {
+                return Err(GenerateError::TooLong { id: request.id, tokens: tokens.len(), context });
+            }
+            // As an engine here ends at the context's end, where servers refuse.
+            request.sampling.max_tokens = request.sampling.max_tokens.min(context - tokens.len());
+        }
+        let (id, ticket) = (request.id, self.next_ticket);
+        self.next_ticket += 1;
+        let job = Job { ticket, prompt, sampling: request.sampling, seed: request.seed };
+        self.pool.submit(job).map_err(|error| GenerateError::Engine(error.to_string()))?;
+        self.tickets.insert(id, ticket);
+        self.ids.insert(ticket, id);
+        Ok(())
+    }
+
+    fn check(&self, request: &Request) -> Result<(), GenerateError> {
+        let Request { id, sampling, .. } = request;
+        let invalid = |what: String| Err(GenerateError::Invalid { id: *id, what });
+        let dialect = self.pool.dialect();
+        if self.tickets.contains_key(id) {
+            return invalid("expected an id of its own, got that of a request in flight".to_owned());
+        }
+        if !(sampling.temperature.is_finite() && sampling.temperature >= 0.0) {
+            return invalid(format!("temperature: expected 0 or more, got {}", sampling.temperature));
+        }
+        if sampling.max_tokens == 0 {
+            return invalid("max_tokens: expected at least 1, got 0".to_owned());
+        }
+        if sampling.stop.iter().any(String::is_empty) {
+            return invalid("stop: expected strings with text in them, got an empty one".to_owned());
+        }
+        if !sampling.stop_tokens.is_empty() && !dialect.stop_tokens {
+            return invalid(format!("stop_tokens: expected none, for {} does not take them", dialect.name));
+        }
+        if sampling.ignore_eos && !dialect.ignore_eos {
+            return invalid(format!("ignore_eos: expected false, for {} does not take it", dialect.name));
+        }
+        Ok(())
+    }
+
+    fn arrived(&mut self, id: u64, answer: Answer) {
+        self.stats.answers += 1;
+        match answer.count.or((!answer.tokens.is_empty()).then_some(answer.tokens.len() as u64)) {
+            Some(count) => self.stats.generated_tokens += count,
+            None => self.stats.uncounted += 1,
+        }
+        let Answer { text, tokens, logprobs, finish, .. } = answer;
+        self.done.push(Completion { id, tokens, logprobs, text, finish, version: 0 });
+    }
+}
+
+impl Generate for Remote {
+    fn submit(&mut self, mut request: Request) -> Result<(), GenerateError> {
+        if self.prompts == Prompts::Conversations {
+            let what = "expected a conversation, for this server is given those; got tokens".to_owned();
+            return Err(GenerateError::Invalid { id: request.id, what });
+        }
+        if request.prompt.is_empty() {
+            let what = "prompt: expected at least one token, got none".to_owned();
+            return Err(GenerateError::Invalid { id: request.id, what });
+        }
+        let prompt = Prompt::Tokens(std::mem::take(&mut request.prompt));
+        self.take(request, prompt)
+    }
+
+    fn submit_conversation(&mut self, request: Request, messages: &[Message]) -> Result<(), GenerateError> {
+        if self.prompts == Prompts::Tokens {
+            return self.submit(request);
+        }
+        let invalid = |what: &str| Err(GenerateError::Invalid { id: request.id, what: what.to_owned() });
+        if !request.prompt.is_empty() {
+            return invalid("prompt: expected none beside a conversation that the server renders, got tokens");
+        }
+        if messages.is_empty() {
+            return invalid("conversation: expected at least one message, got none");
+        }
+        let prompt = Prompt::Conversation(messages.to_vec());
+        self.take(request, prompt)
+    }
+
+    /// Waits a moment for answers and returns those that came.
+    ///
+    /// # Errors
+    /// [`GenerateError::Failed`] for one request that was given up on; nothing else.
+    fn poll(&mut self) -> Result<Vec<Completion>, GenerateError> {
+        let patience = if self.done.is_empty() && self.failed.is_empty() { PATIENCE } else { Duration::ZERO };
+        let outcomes = if self.ids.is_empty() { Vec::new() } else { self.pool.drain(patience) };
+        for (ticket, outcome) in outcomes {
+            let Some(id) = self.ids.remove(&ticket) else { continue };
+            match outcome {
+                Ok(answer) => self.arrived(id, answer),
+                Err(error) => {
+                    self.stats.failed += 1;
+                    self.failed.push_back((id, error));
+                }
+            }
+        }
+        if self.done.is_empty()
+            && let Some((id, error)) = self.failed.pop_front()
+        {
+            self.tickets.remove(&id);
+            return Err(GenerateError::Failed { id, what: error.to_string() });
+        }
+        for completion in &self.done {
+            self.tickets.remove(&completion.id);
+        }
+        Ok(std::mem::take(&mut self.done))
+    }
+
+    fn in_flight(&self) -> usize {
+        self.tickets.len()
+    }
+
+    /// The request comes back at once. A server that is at work on it is not interrupted; its answer is
+    /// thrown away.
+    fn cancel(&mut self, id: u64) {
+        let Some(ticket) = self.tickets.get(&id) else { return };
+        // What came back already stays as it came.
+        if self.ids.remove(ticket).is_none() {
+            return;
+        }
+        self.pool.cancel(*ticket);
+        let (tokens, logprobs, text) = (Vec::new(), Vec::new(), String::new());
+        self.done.push(Completion { id, tokens, logprobs, text, finish: Finish::Cancelled, version: 0 });
+    }
+}
+
+/// A model that a server lists.
+struct Listed {
+    id: String,
+    owner: Option<String>,
+    context: Option<usize>,
+}
+
+/// What the server serves; nothing where it does not say.
+fn models(http: &Http, options: &RemoteOptions) -> Result<Vec<Listed>, RemoteError> {
+    // Whoever waits here waits for the first word: a wrong port is said soon.
+    let mut rest = |wait| {
+        std::thread::sleep(wait);
+        true
+    };
+    let url = format!("{}/models", http.base());
+    let answer = match http.ask(&url, None, options.retries.min(2), Seed(0), &mut rest) {
+        Err(RemoteError::Status { status: 404 | 405 | 501, .. }) => return Ok(Vec::new()),
+        other => other?,
+    };
+    let malformed = |what| RemoteError::Malformed { url: url.clone(), what };
+    let Some(data) = answer.get("data").and_then(Value::as_array) else {
+        return Err(malformed(format!("expected the list of models under `data`, got {}", short(&answer))));
+    };
+    let listed = data.iter().enumerate().map(|(place, model)| {
+        let id = model
+            .get("id")
+            .and_then(Value::as_str)
+            .ok_or_else(|| malformed(format!("data[{place}].id: expected a model's name, got {}", short(model))))?;
+        let owner = model.get("owned_by").and_then(Value::as_str).map(str::to_owned);
+        let context = model.get("max_model_len").and_then(Value::as_u64).map(|n| n as usize).filter(|&n| n > 1);
+        Ok(Listed { id: id.to_owned(), owner, context })
+    });
+    listed.collect()
+}
+
+fn choose(address: &Address, listed: &[Listed]) -> Result<String, RemoteError> {
+    match (address.model(), listed) {
+        (Some(model), _) => Ok(model.to_owned()),
+        (None, [only]) => Ok(only.id.clone()),
+        (None, listed) => {
+            let names: Vec<&str> = listed.iter().take(10).map(|listed| listed.id.as_str()).collect();
+            let what = format!(
+                "expected one model, got {}{}; name one: {}#MODEL",
+                if names.is_empty() { "no list of them".to_owned() } else { format!("{}: ", listed.len()) },
+                names.join(", "),
+                address.base()
+            );
+            Err(RemoteError::Model { url: address.base().to_owned(), what })
+        }
+    }
+}

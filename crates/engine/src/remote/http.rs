@@ -1,0 +1,240 @@
+//! One request over HTTP, tried until it succeeds or no further try can help.
+
+use std::fmt;
+use std::io::Read;
+use std::time::Duration;
+
+use relign_core::Seed;
+use serde_json::Value;
+use ureq::http::Response;
+use ureq::{Agent, Body, Timeout};
+
+use super::answer::short;
+use super::{RemoteError, RemoteOptions, retry};
+
+/// A key that is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ApiKey(String);
+
+impl ApiKey {
+    /// Takes the key's text.
+    #[must_use]
+    pub fn new(key: impl Into<String>) -> Self {
+        Self(key.into())
+    }
+}
+
+impl fmt::Debug for ApiKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ApiKey(...)")
+    }
+}
+
+/// The way to one server.
+#[derive(Debug)]
+pub(super) struct Http {
+    agent: Agent,
+    base: String,
+    options: RemoteOptions,
+}
+
+/// What came of one try that gave no answer.
+struct Refusal {
+    error: RemoteError,
+    again: Again,
+}
+
+enum Again {
+    Never,
+    /// Not before the time that the server asks for, if it does.
+    After(Option<Duration>),
+}
+
+impl Http {
+    pub(super) fn new(base: &str, options: &RemoteOptions) -> Self {
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            // A key must not follow to another host, and a POST does not survive a redirect.
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .timeout_connect(Some(options.connect))
+            .timeout_recv_response(Some(options.first_byte))
+            .timeout_global(Some(options.whole))
+            .max_idle_connections_per_host(options.concurrency.max(1))
+            .user_agent(concat!("relign/", env!("CARGO_PKG_VERSION")))
+            .build();
+        Self { agent: Agent::new_with_config(config), base: base.to_owned(), options: options.clone() }
+    }
+
+    /// The server's URL.
+    pub(super) fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// What lies beside the OpenAI-compatible paths.
+    pub(super) fn beside(&self, path: &str) -> String {
+        format!("{}{path}", self.base.strip_suffix("/v1").unwrap_or(&self.base))
+    }
+
+    /// Sends `body` to `url`, or asks for it where there is none; up to `retries` further tries. `rest`
+    /// waits between tries and says whether to go on.
+    pub(super) fn ask(
+        &self,
+        url: &str,
+        body: Option<&Value>,
+        retries: u32,
+        seed: Seed,
+        rest: &mut dyn FnMut(Duration) -> bool,
+    ) -> Result<Value, RemoteError> {
+        let mut tries = 1;
+        loop {
+            let Refusal { mut error, again } = match self.once(url, body, tries) {
+                Ok(answer) => return Ok(answer),
+                Err(refusal) => refusal,
+            };
+            let Again::After(asked) = again else { return Err(error) };
+            if tries > retries {
+                return Err(error);
+            }
+            let Some(wait) = retry::wait(&self.options, seed, tries, asked) else {
+                if let (RemoteError::Status { said, .. }, Some(asked)) = (&mut error, asked) {
+                    said.push_str(&format!(
+                        "; it asks for a wait of {asked:?}, longer than {:?}",
+                        self.options.longest_wait
+                    ));
+                }
+                return Err(error);
+            };
+            if !rest(wait) {
+                return Err(error);
+            }
+            tries += 1;
+        }
+    }
+
+    fn once(&self, url: &str, body: Option<&Value>, tries: u32) -> Result<Value, Refusal> {
+        let broke = |error: ureq::Error| self.broke(url, error, tries);
+        let key = self.options.key.as_ref().map(|key| format!("Bearer {}", key.0));
+        let response = match body {
+            Some(body) => {
+                let request = self.agent.post(url);
+                let request = if let Some(key) = &key { request.header("Authorization", key) } else { request };
+                request.send_json(body)
+            }
+            None => {
+                let request = self.agent.get(url);
+                if let Some(key) = &key { request.header("Authorization", key) } else { request }.call()
+            }
+        };
+        let mut response = response.map_err(broke)?;
+        let status = response.status().as_u16();
+        if status != 200 {
+            return Err(self.refused(url, status, &mut response, tries));
+        }
+        let limit = self.options.answer_bytes;
+        let mut bytes = Vec::new();
+        let mut reader = response.body_mut().with_config().limit(u64::MAX).reader().take(limit + 1);
+        reader.read_to_end(&mut bytes).map_err(|error| broke(error.into()))?;
+        let malformed =
+            |what: String| Refusal { error: RemoteError::Malformed { url: url.to_owned(), what }, again: Again::Never };
+        if bytes.len() as u64 > limit {
+            return Err(malformed(format!("expected an answer of at most {limit} bytes, got more")));
+        }
+        serde_json::from_slice(&bytes).map_err(|error| {
+            let got = String::from_utf8_lossy(&bytes[..bytes.len().min(400)]).into_owned();
+            malformed(format!("expected JSON, got {} ({error})", short(&Value::String(got))))
+        })
+    }
+
+    /// No answer at all, or one that broke off.
+    fn broke(&self, url: &str, error: ureq::Error, tries: u32) -> Refusal {
+        let url = url.to_owned();
+        let (what, limit, again) = match error {
+            ureq::Error::Timeout(Timeout::Connect | Timeout::Resolve) => {
+                ("a connection", self.options.connect, Again::After(None))
+            }
+            ureq::Error::Timeout(Timeout::RecvResponse) => {
+                ("the beginning of an answer", self.options.first_byte, Again::Never)
+            }
+            ureq::Error::Timeout(_) => ("a whole answer", self.options.whole, Again::Never),
+            other => {
+                let again = match other {
+                    ureq::Error::Io(_) | ureq::Error::ConnectionFailed | ureq::Error::HostNotFound => {
+                        Again::After(None)
+                    }
+                    _ => Again::Never,
+                };
+                let what = format!("expected an answer, got none: {other}");
+                return Refusal { error: RemoteError::Unreachable { url, what, tries }, again };
+            }
+        };
+        Refusal { error: RemoteError::Late { url, what, limit }, again }
+    }
+
+    /// A status other than 200.
+    fn refused(&self, url: &str, status: u16, response: &mut Response<Body>, tries: u32) -> Refusal {
+        let header = response.headers().get("retry-after").and_then(|value| value.to_str().ok());
+        let asked = retry::asked_for(header);
+        // What the server says matters, not that all of it arrives.
+        let mut bytes = Vec::new();
+        let _ = response.body_mut().with_config().limit(u64::MAX).reader().take(1 << 16).read_to_end(&mut bytes);
+        let mut said = words_of(&String::from_utf8_lossy(&bytes));
+        if let Some(ApiKey(key)) = self.options.key.as_ref().filter(|key| !key.0.is_empty()) {
+            said = said.replace(key, "..."); // some servers repeat it
+        }
+        if !said.is_empty() {
+            said.insert_str(0, ": ");
+        }
+        if matches!(status, 401 | 403) && self.options.key.is_none() {
+            said.push_str("; no key was sent");
+        }
+        let again = match status {
+            408 | 429 | 500..=599 => Again::After(asked),
+            _ => Again::Never,
+        };
+        Refusal { error: RemoteError::Status { url: url.to_owned(), status, tries, said }, again }
+    }
+}
+
+/// What a server says about a refusal: the message of the error, wherever it is, or the beginning of the text.
+fn words_of(text: &str) -> String {
+    let json: Value = serde_json::from_str(text).unwrap_or_default();
+    let places = ["/error/message", "/message", "/error", "/detail"];
+    let message = places.iter().find_map(|place| json.pointer(place)).filter(|message| !message.is_null());
+    let words = match message {
+        Some(Value::String(words)) => words.clone(),
+        Some(other) => other.to_string(),
+        None => text.to_owned(),
+    };
+    let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
+    match words.char_indices().nth(300) {
+        Some((end, _)) => format!("{}...", &words[..end]),
+        None => words,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_servers_words_are_found() {
+        for (text, words) in [
+            (r#"{"error": {"message": "no\n such model", "code": 404}}"#, "no such model"),
+            (r#"{"object": "error", "message": "too long"}"#, "too long"),
+            (r#"{"error": "busy"}"#, "busy"),
+            (r#"{"detail": [{"loc": ["body"]}]}"#, r#"[{"loc":["body"]}]"#),
+            ("<h1>Bad Gateway</h1>", "<h1>Bad Gateway</h1>"),
+            ("", ""),
+        ] {
+            assert_eq!(words_of(text), words);
+        }
+        assert_eq!(words_of(&"é".repeat(500)), format!("{}...", "é".repeat(300)));
+    }
+
+    #[test]
+    fn keys_are_not_printed() {
+        let options = RemoteOptions { key: Some(ApiKey::new("secret")), ..RemoteOptions::default() };
+        assert!(!format!("{options:?} {:?}", Http::new("http://x/v1", &options)).contains("secret"));
+    }
+}

@@ -1,0 +1,226 @@
+//! Requests on threads, as many at once as the server is to bear.
+
+use std::collections::{HashSet, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use relign_core::{Sampling, Seed};
+
+use super::answer::{self, Answer};
+use super::ask::{self, Prompt};
+use super::dialect::Dialect;
+use super::http::Http;
+use super::{RemoteError, RemoteOptions};
+
+/// Requests given up on in a row, without a word from the server, after which each gets one try alone:
+/// a server that is gone must not cost every request its waits.
+const GONE: u32 = 3;
+
+/// A request as it is sent.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) ticket: u64,
+    pub(super) prompt: Prompt,
+    pub(super) sampling: Sampling,
+    pub(super) seed: Seed,
+}
+
+/// What came of a [`Job`].
+pub(super) type Outcome = (u64, Result<Answer, RemoteError>);
+
+/// Threads that ask one server.
+#[derive(Debug)]
+pub(super) struct Pool {
+    shared: Arc<Shared>,
+    results: Receiver<Outcome>,
+    most: usize,
+}
+
+#[derive(Debug)]
+struct Shared {
+    http: Http,
+    model: String,
+    dialect: &'static Dialect,
+    retries: u32,
+    results: Sender<Outcome>,
+    state: Mutex<State>,
+    /// There is something to do.
+    work: Condvar,
+    /// Something was cancelled or all ends: no more waiting.
+    stop: Condvar,
+    /// Requests given up on since the server last said anything.
+    gone: AtomicU32,
+    /// Tries after the first, of all requests.
+    retried: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    queue: VecDeque<Job>,
+    /// Tickets at work that nobody waits for any more.
+    cancelled: HashSet<u64>,
+    working: HashSet<u64>,
+    threads: usize,
+    idle: usize,
+    closed: bool,
+}
+
+impl Pool {
+    pub(super) fn new(http: Http, model: String, dialect: &'static Dialect, options: &RemoteOptions) -> Self {
+        let (sender, results) = channel();
+        let shared = Shared {
+            http,
+            model,
+            dialect,
+            retries: options.retries,
+            results: sender,
+            state: Mutex::default(),
+            work: Condvar::new(),
+            stop: Condvar::new(),
+            gone: AtomicU32::new(0),
+            retried: AtomicU64::new(0),
+        };
+        Self { shared: Arc::new(shared), results, most: options.concurrency.max(1) }
+    }
+
+    pub(super) fn http(&self) -> &Http {
+        &self.shared.http
+    }
+
+    pub(super) fn model(&self) -> &str {
+        &self.shared.model
+    }
+
+    pub(super) fn dialect(&self) -> &'static Dialect {
+        self.shared.dialect
+    }
+
+    /// Tries after the first, of all requests so far.
+    pub(super) fn retried(&self) -> u64 {
+        self.shared.retried.load(Ordering::Relaxed)
+    }
+
+    /// Queues a request; its outcome comes from [`drain`](Self::drain).
+    pub(super) fn submit(&self, job: Job) -> Result<(), RemoteError> {
+        let mut state = self.shared.state();
+        if state.idle <= state.queue.len() && state.threads < self.most {
+            let shared = Arc::clone(&self.shared);
+            let hired = std::thread::Builder::new().name("remote".to_owned()).spawn(move || work(&shared));
+            match hired {
+                Ok(_) => state.threads += 1,
+                // Fewer threads are slower, none is too few.
+                Err(error) if state.threads == 0 => return Err(RemoteError::Threads(error.to_string())),
+                Err(_) => {}
+            }
+        }
+        state.queue.push_back(job);
+        drop(state);
+        self.shared.work.notify_one();
+        Ok(())
+    }
+
+    /// Takes a request back. Its outcome may still come if the server is at work on it.
+    pub(super) fn cancel(&self, ticket: u64) {
+        let mut state = self.shared.state();
+        state.queue.retain(|job| job.ticket != ticket);
+        if state.working.contains(&ticket) {
+            state.cancelled.insert(ticket);
+            drop(state);
+            self.shared.stop.notify_all();
+        }
+    }
+
+    /// What is there, after a wait of up to `patience` for the first.
+    pub(super) fn drain(&self, patience: Duration) -> Vec<Outcome> {
+        let mut outcomes: Vec<Outcome> = self.results.recv_timeout(patience).into_iter().collect();
+        outcomes.extend(self.results.try_iter());
+        outcomes
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        let mut state = self.shared.state();
+        state.closed = true;
+        state.queue.clear();
+        drop(state);
+        // Threads that wait for the server end with its answer; nobody waits for them.
+        self.shared.work.notify_all();
+        self.shared.stop.notify_all();
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while it holds the lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next request; `None` once all ends.
+    fn next(&self) -> Option<Job> {
+        let mut state = self.state();
+        loop {
+            if state.closed {
+                return None;
+            }
+            if let Some(job) = state.queue.pop_front() {
+                state.working.insert(job.ticket);
+                return Some(job);
+            }
+            state.idle += 1;
+            state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.idle -= 1;
+        }
+    }
+
+    /// Waits; whether the request is still wanted.
+    fn rest(&self, ticket: u64, wait: Duration) -> bool {
+        let until = Instant::now() + wait;
+        let mut state = self.state();
+        loop {
+            if state.closed || state.cancelled.contains(&ticket) {
+                return false;
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                self.retried.fetch_add(1, Ordering::Relaxed);
+                return true;
+            }
+            state = self.stop.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn ask(&self, job: &Job) -> Result<Answer, RemoteError> {
+        let body = ask::body(&self.model, self.dialect, &job.prompt, &job.sampling, job.seed);
+        let retries = if self.gone.load(Ordering::Relaxed) < GONE { self.retries } else { 0 };
+        let mut rest = |wait| self.rest(job.ticket, wait);
+        let url = format!("{}{}", self.http.base(), job.prompt.path());
+        let answer = self.http.ask(&url, Some(&body), retries, job.seed.child("retry"), &mut rest);
+        match &answer {
+            Err(RemoteError::Unreachable { .. } | RemoteError::Late { .. }) => {
+                self.gone.fetch_add(1, Ordering::Relaxed);
+            }
+            _ => self.gone.store(0, Ordering::Relaxed),
+        }
+        answer::read(&answer?, &job.sampling).map_err(|what| RemoteError::Malformed { url, what })
+    }
+}
+
+fn work(shared: &Shared) {
+    while let Some(job) = shared.next() {
+        let outcome = catch_unwind(AssertUnwindSafe(|| shared.ask(&job))).unwrap_or_else(|_| {
+            let what = "reading the answer failed (a fault of relign's)".to_owned();
+            Err(RemoteError::Malformed { url: shared.http.base().to_owned(), what })
+        });
+        let mut state = shared.state();
+        state.working.remove(&job.ticket);
+        state.cancelled.remove(&job.ticket);
+        drop(state);
+        if shared.results.send((job.ticket, outcome)).is_err() {
+            return;
+        }
+    }
+}

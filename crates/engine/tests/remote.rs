@@ -1,0 +1,345 @@
+//! The remote engine against servers that answer well, badly, late or not at all.
+
+mod standin;
+
+use std::time::{Duration, Instant};
+
+use relign_core::{Completion, Finish, Generate, GenerateError, Message, Request, Sampling, Seed};
+use relign_engine::remote::{Address, ApiKey, Prompts, Remote, RemoteOptions};
+use serde_json::{Value, json};
+use standin::{Reply, Server, completion};
+
+/// What a test waits for at most; nothing here should take a hundredth of it.
+const FOREVER: Duration = Duration::from_secs(120);
+
+fn options() -> RemoteOptions {
+    RemoteOptions {
+        concurrency: 8,
+        backoff: Duration::from_millis(2),
+        longest_wait: Duration::from_secs(5),
+        retries: 3,
+        ..RemoteOptions::default()
+    }
+}
+
+fn connect(server: &Server, prompts: Prompts, options: &RemoteOptions) -> Remote {
+    Remote::connect(&Address::parse(&server.url).unwrap(), prompts, options).unwrap()
+}
+
+fn request(id: u64, prompt: Vec<u32>) -> Request {
+    let sampling = Sampling { max_tokens: 20, ..Sampling::default() };
+    Request { id, prompt, sampling, seed: Seed(id) }
+}
+
+/// Everything in flight, by id.
+fn drain(remote: &mut Remote) -> Vec<(u64, Result<Completion, String>)> {
+    let started = Instant::now();
+    let mut all = Vec::new();
+    while remote.in_flight() > 0 {
+        assert!(started.elapsed() < FOREVER, "{} requests hang", remote.in_flight());
+        match remote.poll() {
+            Ok(completions) => all.extend(completions.into_iter().map(|c| (c.id, Ok(c)))),
+            Err(GenerateError::Failed { id, what }) => all.push((id, Err(what))),
+            Err(broken) => panic!("{broken}"),
+        }
+    }
+    all.sort_by_key(|(id, _)| *id);
+    all
+}
+
+#[test]
+fn ids_go_out_and_ids_come_back() {
+    let server = Server::of("vllm", |call| Reply::Json(completion(&format!("to {}", call.first()))));
+    let mut remote = connect(&server, Prompts::Tokens, &options());
+    assert_eq!((remote.kind(), remote.model(), remote.context()), ("vLLM", "tiny", Some(100)));
+    for id in 0..20 {
+        remote.submit(request(id, vec![id as u32, 7])).unwrap();
+    }
+    for (id, completion) in drain(&mut remote) {
+        let completion = completion.unwrap();
+        assert_eq!((completion.text, completion.finish), (format!("to {id}"), Finish::Stop));
+        assert_eq!(completion.tokens, format!("to {id}").bytes().map(u32::from).collect::<Vec<_>>());
+        assert_eq!(completion.logprobs, vec![-0.5; completion.tokens.len()]);
+    }
+    let calls = server.calls();
+    assert_eq!(calls.len(), 20);
+    for call in &calls {
+        assert_eq!(call.path, "/v1/completions");
+        assert_eq!(call.body["prompt"], json!([call.first(), 7]));
+        assert_eq!((&call.body["model"], &call.body["max_tokens"]), (&json!("tiny"), &json!(20)));
+    }
+    let mut seeds: Vec<u64> = calls.iter().map(|call| call.body["seed"].as_u64().unwrap()).collect();
+    seeds.sort_unstable();
+    seeds.dedup();
+    assert!(seeds.iter().all(|&seed| seed > 0 && seed <= i32::MAX as u64));
+    let stats = remote.stats();
+    assert_eq!((stats.answers, stats.failed, stats.retries, stats.uncounted), (20, 0, 0, 0));
+    assert!(remote.poll().unwrap().is_empty(), "nothing to do");
+    // The context's end is the end of an answer, and of a prompt.
+    remote.submit(request(1, vec![5; 90])).unwrap();
+    drain(&mut remote);
+    assert_eq!(server.calls()[20].body["max_tokens"], 10);
+    let long = remote.submit(request(1, vec![5; 100])).unwrap_err();
+    assert!(matches!(long, GenerateError::TooLong { tokens: 100, context: 100, .. }), "{long}");
+}
+
+#[test]
+fn what_a_server_does_not_tell_stays_unknown() {
+    let server = Server::of("someone", |call| {
+        assert!(call.body.get("logprobs").is_none() && call.body.get("top_k").is_none(), "words that not all know");
+        Reply::Json(json!({"choices": [{"message": {"content": "four"}, "finish_reason": "length"}],
+            "usage": {"completion_tokens": 3}}))
+    });
+    let mut remote = connect(&server, Prompts::Conversations, &options());
+    let messages = [Message::system("short"), Message::user("2 + 2?")];
+    remote.submit_conversation(request(4, vec![]), &messages).unwrap();
+    let (_, completion) = drain(&mut remote).remove(0);
+    let completion = completion.unwrap();
+    assert_eq!((completion.text.as_str(), completion.finish), ("four", Finish::Length));
+    assert!(completion.tokens.is_empty() && completion.logprobs.is_empty());
+    assert_eq!(remote.stats().generated_tokens, 3);
+    let call = server.calls().remove(0);
+    assert_eq!(call.path, "/v1/chat/completions");
+    assert_eq!(call.body["messages"][1], json!({"role": "user", "content": "2 + 2?"}));
+    for (error, said) in [
+        (remote.submit(request(1, vec![1])).unwrap_err(), "expected a conversation"),
+        (remote.submit_conversation(request(1, vec![1]), &messages).unwrap_err(), "prompt: expected none"),
+        (remote.submit_conversation(request(1, vec![]), &[]).unwrap_err(), "at least one message"),
+    ] {
+        assert!(error.to_string().contains(said), "{error}");
+    }
+}
+
+#[test]
+fn senseless_requests_are_refused_and_harm_nobody() {
+    let server = Server::of("me", |_| Reply::Json(completion("fine")));
+    let mut remote = connect(&server, Prompts::Tokens, &options());
+    let good = request(1, vec![1]);
+    remote.submit(good.clone()).unwrap();
+    let with = |sampling: Sampling| Request { id: 2, sampling, ..good.clone() };
+    for (request, said) in [
+        (good.clone(), "an id of its own"),
+        (request(2, vec![]), "at least one token"),
+        (with(Sampling { temperature: f32::NAN, ..Sampling::default() }), "temperature: expected 0 or more, got NaN"),
+        (with(Sampling { max_tokens: 0, ..Sampling::default() }), "max_tokens: expected at least 1"),
+        (with(Sampling { stop: vec![String::new()], ..Sampling::default() }), "stop: expected strings"),
+        (with(Sampling { stop_tokens: vec![2], ..Sampling::default() }), "llama-cpp-python does not take them"),
+        (with(Sampling { ignore_eos: true, ..Sampling::default() }), "ignore_eos: expected false"),
+    ] {
+        let error = remote.submit(request).unwrap_err();
+        assert!(matches!(error, GenerateError::Invalid { .. }) && error.to_string().contains(said), "{error}");
+    }
+    assert_eq!(drain(&mut remote).len(), 1);
+}
+
+fn ok(text: &str) -> Vec<u8> {
+    let body = completion(text).to_string();
+    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
+}
+
+#[test]
+fn what_another_try_can_mend_is_tried_again() {
+    let server = Server::of("vllm", |call| match (call.first(), call.before) {
+        (0, 0) => Reply::Raw(Vec::new()), // closes at once
+        (1, 0) => Reply::Raw(ok("cut off in the middle")[..90].to_vec()),
+        (2, 0) => Reply::Raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n20\r\nhalf".to_vec()),
+        (3, 0) => Reply::Status(429, "Retry-After: 1", String::new()),
+        (4, 0..=1) => Reply::Status(500, "", "<html>oops".to_owned()),
+        (5, 0..=2) => Reply::Status(503, "Retry-After: 0", String::new()),
+        (6, 0) => Reply::Status(408, "", String::new()),
+        (first, _) => Reply::Json(completion(&format!("{first} at last"))),
+    });
+    let mut remote = connect(&server, Prompts::Tokens, &options());
+    for id in 0..8 {
+        remote.submit(request(id, vec![id as u32])).unwrap();
+    }
+    for (id, completion) in drain(&mut remote) {
+        assert_eq!(completion.unwrap().text, format!("{id} at last"));
+    }
+    let tries = |first| server.calls().iter().filter(|call| call.first() == first).count();
+    assert_eq!((0..8).map(tries).collect::<Vec<_>>(), [2, 2, 2, 2, 3, 4, 2, 1]);
+    assert_eq!(remote.stats().retries, 10);
+}
+
+#[test]
+fn what_cannot_be_mended_fails_alone_and_says_why() {
+    let forever = "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{\"choices\"";
+    let server = Server::of("vllm", move |call| match call.first() {
+        0 => Reply::Status(500, "", json!({"error": {"message": "out of memory"}}).to_string()),
+        1 => Reply::Raw(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{\"choice\xff".to_vec()),
+        2 => Reply::Json(json!({"choices": [{"text": 7, "finish_reason": "stop"}]})),
+        3 => Reply::Json(Value::String("x".repeat(200_000))),
+        4 => Reply::Stall(Vec::new()),
+        5 => Reply::Stall(forever.as_bytes().to_vec()),
+        6 => Reply::Status(400, "", json!({"message": "context length is 100"}).to_string()),
+        7 => Reply::Status(302, "Location: http://127.0.0.1:9/", String::new()),
+        8 => Reply::Status(401, "", String::new()),
+        9 => Reply::Status(429, "Retry-After: 3600", String::new()),
+        10 => Reply::Raw(b"SSH-2.0-OpenSSH_9.2\r\n".to_vec()),
+        11 => Reply::Raw(Vec::new()),
+        12 => Reply::Json(json!({"choices": [{"text": "x", "finish_reason": "stop", "token_ids": ["a"]}]})),
+        first => Reply::Json(completion(&first.to_string())),
+    });
+    let options = RemoteOptions {
+        first_byte: Duration::from_millis(1500),
+        whole: Duration::from_millis(3000),
+        answer_bytes: 100_000,
+        concurrency: 40,
+        ..options()
+    };
+    let mut remote = connect(&server, Prompts::Tokens, &options);
+    for id in 0..30 {
+        remote.submit(request(id, vec![id as u32])).unwrap();
+    }
+    let said = [
+        "expected status 200, got 500: out of memory (4 tries)",
+        "expected JSON, got \"{\\\"choice",
+        "choices[0].text: expected text, got 7",
+        "expected an answer of at most 100000 bytes, got more",
+        "expected the beginning of an answer within 1.5s, got nothing",
+        "expected a whole answer within 3s, got nothing",
+        "got 400: context length is 100",
+        "expected status 200, got 302",
+        "got 401; no key was sent",
+        "got 429; it asks for a wait of 3600s, longer than 5s",
+        "expected an answer, got none",
+        "(4 tries)",
+        "choices[0].token_ids[0]: expected a token id, got \"a\"",
+    ];
+    for (id, outcome) in drain(&mut remote) {
+        match (said.get(id as usize), outcome) {
+            (Some(said), Err(error)) => {
+                assert!(error.contains(said) && error.starts_with(&server.url), "{id}: {error}\nexpected: {said}");
+            }
+            (None, Ok(completion)) => assert_eq!(completion.text, id.to_string()),
+            (_, other) => panic!("{id}: {other:?}"),
+        }
+    }
+    assert_eq!(remote.stats().failed, said.len() as u64);
+    let tries = |first| server.calls().iter().filter(|call| call.first() == first).count();
+    assert_eq!((0..13).map(tries).collect::<Vec<_>>(), [4, 1, 1, 1, 1, 1, 1, 1, 1, 1, tries(10), 4, 1]);
+}
+
+#[test]
+fn a_server_that_is_gone_does_not_cost_every_request_its_waits() {
+    let server = Server::of("vllm", |_| Reply::Raw(Vec::new()));
+    let mut remote = connect(&server, Prompts::Tokens, &RemoteOptions { concurrency: 4, ..options() });
+    for id in 0..40 {
+        remote.submit(request(id, vec![id as u32])).unwrap();
+    }
+    assert!(drain(&mut remote).iter().all(|(_, outcome)| outcome.is_err()));
+    let tries = server.calls().len();
+    assert!((40..80).contains(&tries), "{tries} tries of 40 requests, with all waits there would be 160");
+}
+
+#[test]
+fn cancelled_requests_come_back_at_once_and_their_ids_are_free() {
+    let server = Server::of("vllm", |call| match call.first() {
+        1 => Reply::Stall(Vec::new()),
+        2 => Reply::Status(500, "Retry-After: 5", String::new()),
+        _ => Reply::Json(completion("done")),
+    });
+    let mut remote = connect(&server, Prompts::Tokens, &RemoteOptions { concurrency: 2, ..options() });
+    for (id, first) in [(1, 1), (2, 2), (3, 3)] {
+        remote.submit(request(id, vec![first])).unwrap();
+    }
+    while server.calls().len() < 2 {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    for id in [1, 2, 3, 99] {
+        remote.cancel(id);
+    }
+    assert_eq!(remote.in_flight(), 3);
+    let cancelled = remote.poll().unwrap();
+    let ends: Vec<_> = cancelled.iter().map(|completion| (completion.id, completion.finish)).collect();
+    assert_eq!(ends, [(1, Finish::Cancelled), (2, Finish::Cancelled), (3, Finish::Cancelled)]);
+    assert_eq!(remote.in_flight(), 0);
+    // The thread that waited for another try is free, the request that was not sent never is.
+    remote.submit(request(2, vec![4])).unwrap();
+    let (id, completion) = drain(&mut remote).remove(0);
+    assert_eq!((id, completion.unwrap().text.as_str()), (2, "done"));
+    assert!(server.calls().iter().all(|call| call.first() != 3));
+    // The first still waits for its server; that holds nobody up.
+    drop(remote);
+}
+
+#[test]
+fn no_more_than_the_limit_are_on_their_way_at_once() {
+    let server = Server::of("vllm", |_| Reply::Late(Duration::from_millis(30), completion("x")));
+    let mut remote = connect(&server, Prompts::Tokens, &RemoteOptions { concurrency: 3, ..options() });
+    for id in 0..15 {
+        remote.submit(request(id, vec![id as u32])).unwrap();
+    }
+    assert_eq!(drain(&mut remote).len(), 15);
+    assert_eq!(server.most_at_once(), 3);
+}
+
+#[test]
+fn the_key_is_sent_and_never_shown() {
+    let server = Server::of("vllm", |call| match &call.key {
+        Some(key) if key == "Bearer s3cret" && call.first() == 1 => Reply::Json(completion("in")),
+        key => Reply::Status(403, "", format!("{key:?} may not")),
+    });
+    let options = RemoteOptions { key: Some(ApiKey::new("s3cret")), ..options() };
+    let mut remote = connect(&server, Prompts::Tokens, &options);
+    remote.submit(request(1, vec![1])).unwrap();
+    remote.submit(request(2, vec![2])).unwrap();
+    let all = drain(&mut remote);
+    assert_eq!(all[0].1.as_ref().unwrap().text, "in");
+    let error = all[1].1.as_ref().unwrap_err();
+    assert!(error.contains("got 403") && !error.contains("s3cret"), "{error}");
+    assert!(!format!("{remote:?}").contains("s3cret"));
+}
+
+#[test]
+fn a_servers_own_tokens_can_be_asked_for() {
+    let asked = |owner, reply: fn(&Value) -> Reply| {
+        let server = Server::of(owner, move |call| {
+            assert_eq!(call.path, "/tokenize");
+            reply(&call.body)
+        });
+        connect(&server, Prompts::Tokens, &options()).tokens_of("<|x|>a").map_err(|error| error.to_string())
+    };
+    let vllm = |body: &Value| match (&body["prompt"], &body["add_special_tokens"]) {
+        (Value::String(text), Value::Bool(false)) => Reply::Json(json!({"count": 1, "tokens": [text.len()]})),
+        _ => Reply::Status(400, "", body.to_string()),
+    };
+    assert_eq!(asked("vllm", vllm), Ok(Some(vec![6])));
+    let llama = |body: &Value| match (&body["content"], &body["parse_special"]) {
+        (Value::String(text), Value::Bool(true)) => Reply::Json(json!({"tokens": [text.len(), 1]})),
+        _ => Reply::Status(400, "", body.to_string()),
+    };
+    assert_eq!(asked("llamacpp", llama), Ok(Some(vec![6, 1])));
+    assert_eq!(asked("me", llama), Ok(None));
+    assert_eq!(asked("vllm", |_| Reply::Status(404, "", String::new())), Ok(None));
+    let error = asked("vllm", |_| Reply::Json(json!({"tokens": ["a"]}))).unwrap_err();
+    assert!(error.contains("/tokenize: tokens: expected a list of ids, got {\"tokens\":[\"a\"]}"), "{error}");
+}
+
+#[test]
+fn the_model_is_found_or_asked_for() {
+    let model = |reply: fn() -> Reply, wanted: &str| {
+        let server = Server::new(move |_| reply());
+        let address = Address::parse(&format!("{}#{wanted}", server.url)).unwrap();
+        Remote::connect(&address, Prompts::Tokens, &options()).map(|remote| remote.model().to_owned())
+    };
+    assert_eq!(model(|| Reply::Json(json!({"data": [{"id": "a"}]})), "").unwrap(), "a");
+    assert_eq!(model(|| Reply::Json(json!({"data": [{"id": "a"}, {"id": "b"}]})), "b").unwrap(), "b");
+    assert_eq!(model(|| Reply::Status(404, "", String::new()), "own").unwrap(), "own");
+    for (reply, said) in [
+        ((|| Reply::Json(json!({"data": [{"id": "a"}, {"id": "b"}]}))) as fn() -> Reply, "got 2: a, b; name one"),
+        (|| Reply::Status(404, "", String::new()), "expected one model, got no list of them; name one"),
+        (|| Reply::Json(json!({"models": []})), "expected the list of models under `data`, got {\"models\":[]}"),
+        (|| Reply::Json(json!({"data": [{"id": 7}]})), "data[0].id: expected a model's name, got {\"id\":7}"),
+        (|| Reply::Status(401, "", String::new()), "got 401; no key was sent"),
+        (|| Reply::Raw(b"hello\n".to_vec()), "expected an answer, got none"),
+    ] {
+        let error = model(reply, "").unwrap_err().to_string();
+        assert!(error.contains(said) && error.starts_with("http://127.0.0.1:"), "{error}\nexpected: {said}");
+    }
+    // Nobody listens: the port was given back.
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let address = Address::parse(&format!("http://{closed}/v1")).unwrap();
+    let error = Remote::connect(&address, Prompts::Tokens, &options()).unwrap_err().to_string();
+    assert!(error.contains(&closed.to_string()) && error.contains("refused"), "{error}");
+}

@@ -1,0 +1,266 @@
+//! What makes the tokens of a command: a model that is read here, or a server.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use relign_core::{Completion, Dtype, Generate, GenerateError, Message, Request, RolloutWeights, Tokenize};
+use relign_engine::Engine;
+use relign_engine::remote::{Address, ApiKey, Prompts, Remote, RemoteOptions};
+use relign_model::{Checkpoint, Policy, Tokenizer};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::cli::Usage;
+use crate::commands::sampling::{SamplingArgs, at_least_one};
+use crate::loaded::{Loaded, kind_name};
+use crate::models;
+
+/// Where a key is looked for.
+const KEY: &str = "RELIGN_API_KEY";
+
+/// How a server is asked; for nothing else.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "If MODEL is a server")]
+pub(crate) struct ServerArgs {
+    /// Render and tokenise here, with this model's tokenizer and template, and send token ids
+    /// [default: the server renders]
+    #[arg(long, value_name = "MODEL")]
+    tokenizer: Option<String>,
+    /// Requests on their way at once [default: 16]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    concurrency: Option<usize>,
+    /// The longest an answer may take [default: 600]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    timeout: Option<u64>,
+    /// The environment variable that holds its key [default: RELIGN_API_KEY]
+    #[arg(long, value_name = "NAME")]
+    api_key_env: Option<String>,
+}
+
+impl ServerArgs {
+    /// The bounds a server is asked within, and its key.
+    ///
+    /// # Errors
+    /// If the key is not where it is said to be.
+    pub(crate) fn options(&self) -> anyhow::Result<RemoteOptions> {
+        let mut options = RemoteOptions::default();
+        if let Some(concurrency) = self.concurrency {
+            options.concurrency = concurrency;
+        }
+        if let Some(seconds) = self.timeout {
+            (options.first_byte, options.whole) = (Duration::from_secs(seconds), Duration::from_secs(seconds));
+        }
+        let name = self.api_key_env.as_deref().unwrap_or(KEY);
+        match std::env::var(name) {
+            Ok(key) if !key.trim().is_empty() => options.key = Some(ApiKey::new(key.trim())),
+            _ if self.api_key_env.is_some() => {
+                return Err(Usage::error(format!("--api-key-env: expected a key in {name}, it is not set")));
+            }
+            _ => {}
+        }
+        Ok(options)
+    }
+
+    /// The first of these options that was given.
+    fn given(&self) -> Option<&'static str> {
+        let Self { tokenizer, concurrency, timeout, api_key_env } = self;
+        [
+            (tokenizer.is_some(), "--tokenizer"),
+            (concurrency.is_some(), "--concurrency"),
+            (timeout.is_some(), "--timeout"),
+            (api_key_env.is_some(), "--api-key-env"),
+        ]
+        .into_iter()
+        .find_map(|(given, name)| given.then_some(name))
+    }
+}
+
+/// Where tokens come from, with what turns conversations into prompts.
+pub(crate) struct Generator {
+    /// Makes the tokens.
+    pub(crate) source: Source,
+    /// Renders prompts; to none, where the server does that.
+    pub(crate) tokenizer: Arc<dyn Tokenize>,
+    /// What was read or asked.
+    pub(crate) path: PathBuf,
+    /// The type of products, as far as it is known.
+    pub(crate) dtype: &'static str,
+    /// The weights, where they are here.
+    _policy: Option<Policy>,
+}
+
+/// An engine in this process, or a server.
+pub(crate) enum Source {
+    Local(Box<Engine>),
+    Server(Box<Remote>),
+}
+
+/// What a summary says of a server.
+#[derive(Debug, Serialize)]
+pub(crate) struct ServerSummary {
+    /// What kind it is.
+    kind: &'static str,
+    /// The model asked.
+    model: String,
+    /// Tries after the first, of all requests.
+    retries: u64,
+    /// Requests given up on.
+    pub(crate) failed: u64,
+    /// Answers whose tokens it did not count.
+    pub(crate) uncounted: u64,
+}
+
+impl Generator {
+    /// Reads MODEL, or connects to the server it names; `sequences` run here at once.
+    ///
+    /// # Errors
+    /// If there is no such model, it cannot be read or the server does not answer.
+    pub(crate) fn open(
+        model: &str,
+        sampling: &SamplingArgs,
+        sequences: usize,
+        server: &ServerArgs,
+    ) -> anyhow::Result<Self> {
+        let (dtype, weights) = (sampling.dtype, sampling.weights);
+        if Address::is_one(model) {
+            if (dtype, weights) != (Dtype::Auto, RolloutWeights::Full) {
+                return Err(Usage::error(format!("--dtype and --weights are for a model here; MODEL is {model}")));
+            }
+            return Self::connect(model, server);
+        }
+        if let Some(option) = server.given() {
+            return Err(Usage::error(format!("{option} is for a server, http://HOST:PORT/v1; MODEL is {model}")));
+        }
+        let mut loaded = Loaded::open_to_sample(model, dtype, weights)?;
+        let engine = loaded.engine(weights, sequences, 0)?;
+        let Loaded { path, policy, tokenizer } = loaded;
+        let dtype = kind_name(policy.kind());
+        Ok(Self { source: Source::Local(Box::new(engine)), tokenizer, path, dtype, _policy: Some(policy) })
+    }
+
+    fn connect(model: &str, server: &ServerArgs) -> anyhow::Result<Self> {
+        let address = Address::parse(model).map_err(|error| Usage(error.to_string()))?;
+        let options = server.options()?;
+        let tokenizer = server.tokenizer.as_deref().map(tokenizer_of).transpose()?;
+        let prompts = if tokenizer.is_some() { Prompts::Tokens } else { Prompts::Conversations };
+        let remote = Remote::connect(&address, prompts, &options)?;
+        if let Some(tokenizer) = &tokenizer {
+            check_tokens(&remote, tokenizer, server.tokenizer.as_deref().unwrap_or_default())?;
+        }
+        let tokenizer: Arc<dyn Tokenize> = match tokenizer {
+            Some(tokenizer) => Arc::new(tokenizer),
+            None => Arc::new(ServerTemplate),
+        };
+        let path = PathBuf::from(remote.url());
+        Ok(Self { source: Source::Server(Box::new(remote)), tokenizer, path, dtype: "the server's own", _policy: None })
+    }
+
+    /// What came of asking a server, if it is one.
+    pub(crate) fn server(&self) -> Option<ServerSummary> {
+        let Source::Server(remote) = &self.source else { return None };
+        let stats = remote.stats();
+        Some(ServerSummary {
+            kind: remote.kind(),
+            model: remote.model().to_owned(),
+            retries: stats.retries,
+            failed: stats.failed,
+            uncounted: stats.uncounted,
+        })
+    }
+
+    /// Tokens made so far, as the server counts them; `known` where the engine is here.
+    pub(crate) fn tokens(&self, known: u64) -> u64 {
+        match &self.source {
+            Source::Local(_) => known,
+            Source::Server(remote) => remote.stats().generated_tokens,
+        }
+    }
+}
+
+impl Generate for Source {
+    fn submit(&mut self, request: Request) -> Result<(), GenerateError> {
+        match self {
+            Self::Local(engine) => engine.submit(request),
+            Self::Server(remote) => remote.submit(request),
+        }
+    }
+
+    fn submit_conversation(&mut self, request: Request, messages: &[Message]) -> Result<(), GenerateError> {
+        match self {
+            Self::Local(engine) => engine.submit_conversation(request, messages),
+            Self::Server(remote) => remote.submit_conversation(request, messages),
+        }
+    }
+
+    fn poll(&mut self) -> Result<Vec<Completion>, GenerateError> {
+        match self {
+            Self::Local(engine) => engine.poll(),
+            Self::Server(remote) => remote.poll(),
+        }
+    }
+
+    fn in_flight(&self) -> usize {
+        match self {
+            Self::Local(engine) => engine.in_flight(),
+            Self::Server(remote) => remote.in_flight(),
+        }
+    }
+
+    fn cancel(&mut self, id: u64) {
+        match self {
+            Self::Local(engine) => engine.cancel(id),
+            Self::Server(remote) => remote.cancel(id),
+        }
+    }
+}
+
+/// Leaves rendering to the server: no tokens are known here.
+struct ServerTemplate;
+
+impl Tokenize for ServerTemplate {
+    fn render(&self, _: &[Message]) -> Result<Vec<u32>, String> {
+        Ok(Vec::new())
+    }
+
+    fn decode(&self, _: &[u32]) -> String {
+        String::new()
+    }
+}
+
+/// Sees to it that token ids mean the same here and there, as far as the server can be asked.
+fn check_tokens(remote: &Remote, tokenizer: &Tokenizer, name: &str) -> anyhow::Result<()> {
+    let probe = [Message::user("What is 17 + 25?\n\n  na\u{ef}ve \u{6771}\u{4eac}, x_1 := {}")];
+    let text = tokenizer.render_text(&probe).map_err(anyhow::Error::msg)?;
+    let ours = tokenizer.encode_with_specials(&text);
+    let Some(theirs) = remote.tokens_of(&text)? else { return Ok(()) };
+    let place = ours.iter().zip(&theirs).take_while(|(a, b)| a == b).count();
+    anyhow::ensure!(
+        ours == theirs,
+        "--tokenizer {name}: expected the tokens of {} at {}, got others from place {place} on: {:?} there, {:?} here",
+        remote.model(),
+        remote.url(),
+        &theirs[place..theirs.len().min(place + 4)],
+        &ours[place..ours.len().min(place + 4)]
+    );
+    Ok(())
+}
+
+/// A model's tokenizer. A folder needs no weights for it.
+fn tokenizer_of(model: &str) -> anyhow::Result<Tokenizer> {
+    let path = models::resolve(model).context("--tokenizer")?;
+    if path.is_dir() {
+        let json = |name: &str| -> anyhow::Result<Option<Value>> {
+            let file = path.join(name);
+            if !file.is_file() {
+                return Ok(None);
+            }
+            let bytes = std::fs::read(&file).with_context(|| file.display().to_string())?;
+            serde_json::from_slice(&bytes).map(Some).with_context(|| file.display().to_string())
+        };
+        let (config, generation) = (json("config.json")?.unwrap_or_default(), json("generation_config.json")?);
+        return Ok(Tokenizer::from_folder(Path::new(&path), &config, generation.as_ref())?);
+    }
+    Ok(Checkpoint::open(&path)?.tokenizer()?)
+}
