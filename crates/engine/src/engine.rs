@@ -30,11 +30,14 @@ pub struct EngineOptions {
     pub context: Option<usize>,
     /// Prompt tokens read per forward pass, beside one token of each sequence that is past its prompt.
     pub prefill_tokens: usize,
+    /// Whether requests that begin alike share what was computed; without it every one computes all
+    /// of its tokens, which is there to measure what sharing is worth.
+    pub share_prefixes: bool,
 }
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self { max_sequences: 128, kv_bytes: None, context: None, prefill_tokens: 512 }
+        Self { max_sequences: 128, kv_bytes: None, context: None, prefill_tokens: 512, share_prefixes: true }
     }
 }
 
@@ -53,6 +56,7 @@ pub struct Engine {
     context: usize,
     max_sequences: usize,
     prefill_tokens: usize,
+    share_prefixes: bool,
     version: u64,
     /// Oldest first.
     running: Vec<Sequence>,
@@ -99,6 +103,7 @@ impl Engine {
             context,
             max_sequences: options.max_sequences,
             prefill_tokens: options.prefill_tokens,
+            share_prefixes: options.share_prefixes,
             version: 0,
             running: Vec::new(),
             waiting: VecDeque::new(),
@@ -158,8 +163,8 @@ impl Engine {
             let sequence = &self.waiting[index];
             // The last token must be computed, for what follows it.
             let reach = &sequence.tokens[..sequence.tokens.len() - 1];
-            let found = self.blocks.find(reach);
-            if self.is_coming(reach, found.tokens()) {
+            let found = if self.share_prefixes { self.blocks.find(reach) } else { Found::default() };
+            if self.share_prefixes && self.is_coming(reach, found.tokens()) {
                 (index, passed_over) = (index + 1, passed_over + 1);
                 continue;
             }
@@ -176,12 +181,10 @@ impl Engine {
     }
 
     /// Whether a running sequence is about to compute more of the beginning of `tokens` than the
-    /// `have` tokens that are there, so that waiting for it saves the work.
+    /// `have` tokens that are there: waiting for it, no prefix is computed twice.
     fn is_coming(&self, tokens: &[u32], have: usize) -> bool {
-        self.running.iter().filter(|s| s.pending() > 1).any(|s| {
-            let shared = common(&s.tokens, tokens);
-            shared > s.computed.max(have) && (shared - have >= BLOCK || shared == tokens.len())
-        })
+        let mut reading = self.running.iter().filter(|s| s.pending() > 1);
+        reading.any(|s| common(&s.tokens, tokens) > s.computed.max(have))
     }
 
     /// Gives a sequence its blocks: those found, and empty ones for the rest of its tokens.
@@ -303,7 +306,9 @@ impl Engine {
     /// Enters what a pass computed into the accounts.
     fn note_computed(&mut self, counts: &[usize]) {
         for (sequence, &count) in self.running.iter_mut().zip(counts) {
-            for position in sequence.computed..sequence.computed + count {
+            // Blocks of which no tokens are known are nobody's prefix, and free once they are let go.
+            let known = if self.share_prefixes { count } else { 0 };
+            for position in sequence.computed..sequence.computed + known {
                 let index = position / BLOCK;
                 let parent = index.checked_sub(1).map(|before| sequence.blocks[before]);
                 sequence.blocks[index] =

@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::collections::HashSet;
+
 use common::*;
 use relign_core::{Generate, Request};
 use relign_engine::EngineOptions;
@@ -80,4 +82,68 @@ fn prefixes_make_room_when_it_is_needed() {
     assert!(engine.stats().peak_blocks <= 10);
     assert_eq!(engine.stats().preemptions, 0);
     assert_eq!(engine.in_flight(), 0);
+}
+
+/// Three trees of 24 branches that leave their trunk at four depths, none of them at a block's end.
+fn trees() -> Vec<Request> {
+    let mut requests = Vec::new();
+    for tree in 0..3 {
+        let trunk = prompt(tree, 110);
+        for branch in 0..24 {
+            let mut tokens = trunk[..[25, 50, 77, 107][branch as usize % 4]].to_vec();
+            // The branch's own beginning; the letters no trunk has tell branches from one another.
+            tokens.push(90 + branch as u32 / 4);
+            tokens.extend(prompt(1000 + 100 * tree + branch, branch as usize % 3 * 7));
+            requests.push(request(100 * tree + branch, tokens, 1.0, 12));
+        }
+    }
+    requests
+}
+
+#[test]
+fn no_prefix_token_is_read_twice_while_memory_suffices() {
+    let mut policy = policy("llama", 15);
+    let requests = trees();
+    // What has to be read at the least: each beginning that a prompt has before its last token once,
+    // and every prompt's last token, which the first draw needs.
+    let prefixes: HashSet<&[u32]> = requests.iter().flat_map(|r| (1..r.prompt.len()).map(|n| &r.prompt[..n])).collect();
+    let least = (prefixes.len() + requests.len()) as u64;
+    let alone = run(&mut engine(&mut policy, &EngineOptions { share_prefixes: false, ..options() }), &requests);
+    for options in [
+        options(),
+        EngineOptions { prefill_tokens: 7, ..options() },
+        EngineOptions { max_sequences: 5, ..options() },
+        EngineOptions { max_sequences: 9, prefill_tokens: 30, ..options() },
+    ] {
+        let mut engine = engine(&mut policy, &options);
+        let shared = run(&mut engine, &requests);
+        let stats = engine.stats();
+        assert_eq!(stats.preemptions, 0, "memory suffices");
+        assert_eq!(stats.prompt_tokens - stats.cached_tokens, least, "{options:?}");
+        // Beside them only what was sampled went through the model, but for each sequence's last token.
+        assert_eq!(stats.computed_tokens, least + stats.generated_tokens - requests.len() as u64, "{options:?}");
+        for (shared, alone) in shared.iter().zip(&alone) {
+            assert_eq!(shared.tokens, alone.tokens, "request {}", shared.id);
+        }
+    }
+}
+
+#[test]
+fn without_sharing_every_request_reads_all_of_its_prompt() {
+    let mut policy = policy("llama", 16);
+    let requests = trees();
+    let mut engine = engine(&mut policy, &EngineOptions { share_prefixes: false, ..options() });
+    for _ in 0..2 {
+        run(&mut engine, &requests);
+    }
+    let (stats, n) = (engine.stats(), 2 * requests.len() as u64);
+    assert_eq!(stats.prompt_tokens, 2 * requests.iter().map(|r| r.prompt.len() as u64).sum::<u64>());
+    assert_eq!((stats.cached_tokens, stats.computed_tokens), (0, stats.prompt_tokens + stats.generated_tokens - n));
+    // A request holds blocks for all of its own tokens, and gives every one of them back.
+    let whole = EngineOptions { share_prefixes: false, ..blocks(8) };
+    let mut engine = self::engine(&mut policy, &whole);
+    for id in 0..20 {
+        run(&mut engine, &[request(id, prompt(1, 100), 1.0, 20)]);
+    }
+    assert_eq!(engine.stats().peak_blocks, 8);
 }

@@ -88,7 +88,7 @@ pub fn engine(policy: &mut Policy, options: &EngineOptions) -> Engine {
 }
 
 pub fn options() -> EngineOptions {
-    EngineOptions { max_sequences: 64, kv_bytes: Some(64 << 20), context: None, prefill_tokens: 512 }
+    EngineOptions { max_sequences: 64, kv_bytes: Some(64 << 20), ..EngineOptions::default() }
 }
 
 /// A budget of so many blocks.
