@@ -60,6 +60,14 @@ impl Loaded {
     ) -> anyhow::Result<Engine> {
         engine(&mut self.policy, &self.tokenizer, weights, sequences, context)
     }
+
+    /// As [`engine`](Self::engine), with all of the engine's options.
+    ///
+    /// # Errors
+    /// If the options leave no room to work in.
+    pub(crate) fn engine_with(&mut self, weights: RolloutWeights, options: &EngineOptions) -> anyhow::Result<Engine> {
+        engine_with(&mut self.policy, &self.tokenizer, weights, options)
+    }
 }
 
 /// An engine over `policy`; a `context` of 0 takes the model's.
@@ -75,9 +83,18 @@ pub(crate) fn engine(
         context: (context > 0).then_some(context),
         ..EngineOptions::default()
     };
+    engine_with(policy, tokenizer, weights, &options)
+}
+
+fn engine_with(
+    policy: &mut Policy,
+    tokenizer: &Arc<Tokenizer>,
+    weights: RolloutWeights,
+    options: &EngineOptions,
+) -> anyhow::Result<Engine> {
     let (family, config, kind) = (policy.sampling_family(weights), policy.config().clone(), policy.kind());
     let vocabulary: Arc<Tokenizer> = Arc::clone(tokenizer);
-    Ok(Engine::new(family, &config, kind, vocabulary, &options)?)
+    Ok(Engine::new(family, &config, kind, vocabulary, options)?)
 }
 
 /// The word for a type of products, as recipes write it.

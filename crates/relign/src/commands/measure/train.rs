@@ -1,0 +1,56 @@
+//! Forward and backward.
+
+use std::time::Instant;
+
+use relign_core::Seed;
+use relign_model::attention::TreeAttention;
+use relign_model::logits::TokenStats;
+use relign_model::{Segment, Tensor, backward, take_grad};
+
+use super::{dtype_of, figure};
+use crate::loaded::Loaded;
+
+/// Next-token cross-entropy over separate sequences: no shared prefix, every token's loss taken.
+pub(super) fn run(model: &str, dtype: &str, sequences: usize, length: usize) -> anyhow::Result<()> {
+    let mut loaded = Loaded::open(model, dtype_of(dtype)?)?;
+    loaded.policy.track_gradients(true);
+    let family = loaded.policy.family();
+    let n = sequences * length;
+    let seed = Seed(1);
+    let tokens: Vec<i64> = (0..n as u64).map(|i| 10 + seed.below(i, 39_990) as i64).collect();
+    let segments = (0..sequences).map(|i| Segment { start: i * length, len: length, parent: None }).collect();
+    let mut attention = TreeAttention::new(segments);
+    let positions = attention.positions();
+    let input = Tensor::from_slice(&tokens);
+    let mut seconds = Vec::new();
+    for step in 0..4 {
+        let started = Instant::now();
+        let hidden = family.forward(&input, &positions, &mut attention);
+        let flowing = hidden.detach();
+        let grad = hidden.zeros_like();
+        let head = family.head().weight().detach();
+        let mut head_grad: Option<Tensor> = None;
+        for first in (0..n).step_by(512) {
+            let len = 512.min(n - first);
+            let rows = flowing.narrow(0, first as i64, len as i64);
+            let targets: Vec<u32> = (first..first + len).map(|i| tokens[(i + 1) % n] as u32).collect();
+            let logits = rows.matmul(&head.tr());
+            let stats = TokenStats::of(&logits, &targets, 1.0);
+            let share = vec![-1.0 / n as f32; len];
+            stats.backward(&logits, &targets, 1.0, &share, &vec![0.0; len]);
+            grad.narrow(0, first as i64, len as i64).copy_(&logits.matmul(&head));
+            let part = logits.tr().matmul(&rows);
+            head_grad = Some(head_grad.map_or_else(|| part.shallow_clone(), |sum| sum + &part));
+        }
+        backward(&hidden, &grad).map_err(anyhow::Error::msg)?;
+        for parameter in loaded.policy.parameters() {
+            drop(take_grad(&parameter.compute));
+        }
+        drop(head_grad);
+        if step > 0 {
+            seconds.push(started.elapsed().as_secs_f64());
+        }
+    }
+    seconds.sort_by(f64::total_cmp);
+    figure(n as f64 / seconds[seconds.len() / 2])
+}
