@@ -21,8 +21,8 @@ pub use environment::{Environment, Observation, Split};
 pub use event::{Estimate, Event, RolloutMetrics, Sink, StepMetrics, StepTimings, UpdateMetrics};
 pub use generate::{Completion, Finish, Generate, GenerateError, Request, Sampling, Tokenize};
 pub use recipe::{
-    CheckpointSection, Dtype, EvalSection, ModelSection, OptimizerSection, Recipe, RewardSection, RolloutWeights,
-    RunSection, Schedule, Section,
+    CheckpointSection, Dtype, EvalSection, KvCache, ModelSection, OptimizerSection, Recipe, RewardSection,
+    RolloutWeights, RunSection, Schedule, Section,
 };
 pub use registry::{ConfigError, Entry, find, parse, schema_of};
 pub use score::{Reward, Score, Transcript, Verdict};

@@ -93,6 +93,22 @@ pub struct ModelSection {
     /// What sampling reads weights as; training reads them in full always.
     #[serde(default)]
     pub rollout_weights: RolloutWeights,
+    /// What keys and values are kept as while tokens are sampled.
+    #[serde(default)]
+    pub kv_cache: KvCache,
+}
+
+/// What generation keeps keys and values as.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum KvCache {
+    /// In the type of products.
+    #[default]
+    Full,
+    /// Rounded to bf16.
+    Bf16,
+    /// 8 bits with a scale for each position of a head.
+    Int8,
 }
 
 /// What generation reads the weights of linear layers as. Fewer bits are read and multiplied faster, and move the

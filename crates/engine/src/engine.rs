@@ -4,7 +4,7 @@ use std::collections::{HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use relign_core::{Completion, Finish, Generate, GenerateError, Request};
+use relign_core::{Completion, Finish, Generate, GenerateError, KvCache, Request};
 use relign_model::kv::{KvPool, PagedRow};
 use relign_model::logits::{Draw, draw};
 use relign_model::ops::sampling_guard;
@@ -26,6 +26,8 @@ pub struct EngineOptions {
     pub max_sequences: usize,
     /// Bytes for keys and values; `None` is a quarter of the memory this process may use.
     pub kv_bytes: Option<usize>,
+    /// What keys and values are kept as.
+    pub kv_cache: KvCache,
     /// The longest sequence in tokens; `None` is the model's context.
     pub context: Option<usize>,
     /// Prompt tokens read per forward pass, beside one token of each sequence that is past its prompt.
@@ -37,7 +39,14 @@ pub struct EngineOptions {
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self { max_sequences: 128, kv_bytes: None, context: None, prefill_tokens: 512, share_prefixes: true }
+        Self {
+            max_sequences: 128,
+            kv_bytes: None,
+            kv_cache: KvCache::Full,
+            context: None,
+            prefill_tokens: 512,
+            share_prefixes: true,
+        }
     }
 }
 
@@ -80,7 +89,7 @@ impl Engine {
         vocabulary: Arc<dyn Vocabulary>,
         options: &EngineOptions,
     ) -> Result<Self, GenerateError> {
-        let pool = KvPool::new(config, kind);
+        let pool = KvPool::new(config, kind, options.kv_cache);
         let bytes = options.kv_bytes.unwrap_or_else(|| memory::total() / 4);
         let limit = (bytes / pool.block_bytes()).min(u32::MAX as usize);
         let context = options.context.unwrap_or(config.context).min(config.context).min(limit * BLOCK);

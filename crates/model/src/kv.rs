@@ -1,11 +1,14 @@
 //! Paged keys and values for generation.
 
+use half::bf16;
+use relign_core::KvCache;
 use tch::{Device, Kind, Tensor};
 
 use crate::Config;
 use crate::attention::Attention;
-use crate::kernels::element::{view, view_mut, with_element};
-use crate::kernels::paged::{self, BLOCK, PagedShape};
+use crate::kernels::cached::Types;
+use crate::kernels::element::{view, view_mut};
+use crate::kernels::paged::{self, BLOCK, Bundle, Cache, Numbers, NumbersMut, PagedShape, Pass};
 use crate::ops::contiguous;
 
 pub use crate::kernels::paged::PagedRow;
@@ -13,32 +16,59 @@ pub use crate::kernels::paged::PagedRow;
 /// Memory for keys and values: blocks of [`KvPool::BLOCK`] positions, each holding all layers.
 #[derive(Debug)]
 pub struct KvPool {
-    layers: Vec<(Tensor, Tensor)>,
+    layers: Vec<Layer>,
     kv_heads: usize,
     dim: usize,
     kind: Kind,
     blocks: usize,
 }
 
+/// Keys and values of a layer, and for 8 bits the scale of each position.
+#[derive(Debug)]
+struct Layer {
+    keys: Tensor,
+    values: Tensor,
+    key_scales: Tensor,
+    value_scales: Tensor,
+}
+
+impl Layer {
+    fn tensors(&self) -> [&Tensor; 4] {
+        [&self.keys, &self.values, &self.key_scales, &self.value_scales]
+    }
+}
+
 impl KvPool {
     /// Positions in a block.
     pub const BLOCK: usize = BLOCK;
 
-    /// A pool without blocks for keys and values stored as `kind`.
+    /// A pool without blocks for a model that computes in `kind`.
     #[must_use]
-    pub fn new(config: &Config, kind: Kind) -> Self {
+    pub fn new(config: &Config, kind: Kind, cache: KvCache) -> Self {
+        let kind = match cache {
+            KvCache::Full => kind,
+            KvCache::Bf16 => Kind::BFloat16,
+            KvCache::Int8 => Kind::Int8,
+        };
         let mut pool = Self { layers: Vec::new(), kv_heads: config.kv_heads, dim: config.head_dim, kind, blocks: 0 };
-        for _ in 0..config.layers {
-            pool.layers.push((pool.room(0), pool.room(0)));
-        }
+        pool.layers = (0..config.layers).map(|_| pool.room(0)).collect();
         pool
     }
 
-    fn room(&self, blocks: usize) -> Tensor {
-        let size = [blocks, self.kv_heads, BLOCK, self.dim].map(|n| n as i64);
+    fn room(&self, blocks: usize) -> Layer {
         // Not cleared: a position is read only once it was written, and memory that is not used yet
         // costs nothing.
-        Tensor::empty(size, (self.kind, Device::Cpu))
+        let make = |width: usize, kind: Kind| {
+            let size = [blocks, self.kv_heads, BLOCK, width].map(|n| n as i64);
+            Tensor::empty(size, (kind, Device::Cpu))
+        };
+        let scales = usize::from(self.kind == Kind::Int8);
+        Layer {
+            keys: make(self.dim, self.kind),
+            values: make(self.dim, self.kind),
+            key_scales: make(scales, Kind::Float),
+            value_scales: make(scales, Kind::Float),
+        }
     }
 
     /// Blocks there is room for.
@@ -50,27 +80,28 @@ impl KvPool {
     /// Bytes a block takes.
     #[must_use]
     pub fn block_bytes(&self) -> usize {
-        2 * self.layers.len() * self.kv_heads * BLOCK * self.dim * self.kind.elt_size_in_bytes()
+        let scale = if self.kind == Kind::Int8 { size_of::<f32>() } else { 0 };
+        let position = self.dim * self.kind.elt_size_in_bytes() + scale;
+        2 * self.layers.len() * self.kv_heads * BLOCK * position
     }
 
     /// Makes room for `blocks` blocks; what is stored stays. Shrinking to 0 gives the memory back.
     pub fn resize(&mut self, blocks: usize) {
         let keep = blocks.min(self.blocks) as i64;
-        for layer in 0..self.layers.len() {
-            let (keys, values) = (self.room(blocks), self.room(blocks));
-            keys.narrow(0, 0, keep).copy_(&self.layers[layer].0.narrow(0, 0, keep));
-            values.narrow(0, 0, keep).copy_(&self.layers[layer].1.narrow(0, 0, keep));
-            self.layers[layer] = (keys, values);
+        for index in 0..self.layers.len() {
+            let layer = self.room(blocks);
+            for (to, from) in layer.tensors().into_iter().zip(self.layers[index].tensors()) {
+                to.narrow(0, 0, keep).copy_(&from.narrow(0, 0, keep));
+            }
+            self.layers[index] = layer;
         }
         self.blocks = blocks;
     }
 
     /// Copies a block's content, all layers, to another.
     pub fn copy(&mut self, from: u32, to: u32) {
-        for (keys, values) in &self.layers {
-            for tensor in [keys, values] {
-                tensor.get(i64::from(to)).copy_(&tensor.get(i64::from(from)));
-            }
+        for tensor in self.layers.iter().flat_map(Layer::tensors) {
+            tensor.get(i64::from(to)).copy_(&tensor.get(i64::from(from)));
         }
     }
 
@@ -81,7 +112,7 @@ impl KvPool {
             assert!(row.len > 0 && row.len <= row.blocks.len() * BLOCK, "row: more positions than its blocks hold");
             assert!(row.blocks.iter().all(|&b| (b as usize) < self.blocks), "row: block outside the pool");
         }
-        PagedAttention { pool: self, rows }
+        PagedAttention { pool: self, rows, bundles: paged::bundles(rows) }
     }
 }
 
@@ -90,6 +121,23 @@ impl KvPool {
 pub struct PagedAttention<'a> {
     pool: &'a mut KvPool,
     rows: &'a [PagedRow<'a>],
+    bundles: Vec<Bundle>,
+}
+
+impl PagedAttention<'_> {
+    fn run<P: Types>(&self, layer: &Layer, shape: PagedShape, [q, k, v]: [&Tensor; 3], out: &Tensor) {
+        let mut cache = Cache {
+            keys: NumbersMut { numbers: view_mut::<P::S>(&layer.keys), scales: view_mut(&layer.key_scales) },
+            values: NumbersMut { numbers: view_mut::<P::S>(&layer.values), scales: view_mut(&layer.value_scales) },
+        };
+        paged::write::<P>(shape, self.rows, view(k), view(v), &mut cache);
+        let cache = Cache {
+            keys: Numbers { numbers: view::<P::S>(&layer.keys), scales: view(&layer.key_scales) },
+            values: Numbers { numbers: view::<P::S>(&layer.values), scales: view(&layer.value_scales) },
+        };
+        let pass = Pass::<P> { shape, rows: self.rows, q: view(q), cache };
+        paged::attend::<P>(&pass, &self.bundles, view_mut(out));
+    }
 }
 
 impl Attention for PagedAttention<'_> {
@@ -106,13 +154,18 @@ impl Attention for PagedAttention<'_> {
         assert_eq!(n as usize, self.rows.len(), "one row per query");
         let (kv_heads, dim_kept) = (self.pool.kv_heads, self.pool.dim);
         let shape = PagedShape { heads: heads as usize, kv_heads, dim: dim_kept, scale: scale as f32, window };
-        let (keys, values) = &self.pool.layers[layer];
+        let layer = &self.pool.layers[layer];
         let (q, k, v) = (contiguous(q), contiguous(k), contiguous(v));
         let out = q.empty_like();
-        with_element!(q.kind(), T => {
-            paged::write::<T>(shape, self.rows, view(&k), view(&v), view_mut(keys), view_mut(values));
-            paged::attend::<T>(shape, self.rows, view(&q), view(keys), view(values), view_mut(&out));
-        });
+        let operands = [&q, &k, &v];
+        match (q.kind(), self.pool.kind) {
+            (Kind::Float, Kind::Float) => self.run::<(f32, f32)>(layer, shape, operands, &out),
+            (Kind::Float, Kind::BFloat16) => self.run::<(f32, bf16)>(layer, shape, operands, &out),
+            (Kind::Float, Kind::Int8) => self.run::<(f32, i8)>(layer, shape, operands, &out),
+            (Kind::BFloat16, Kind::BFloat16) => self.run::<(bf16, bf16)>(layer, shape, operands, &out),
+            (Kind::BFloat16, Kind::Int8) => self.run::<(bf16, i8)>(layer, shape, operands, &out),
+            other => panic!("attention: expected f32 or bf16 over what they may be cached as, got {other:?}"),
+        }
         out.view([n, heads * dim])
     }
 }

@@ -1,5 +1,6 @@
 //! Hand-written kernels against libtorch's own operations and its autograd.
 
+use relign_core::KvCache;
 use relign_model::attention::{Attention, TreeAttention, reference};
 use relign_model::kv::{KvPool, PagedRow};
 use relign_model::logits::{Draw, TokenStats, draw};
@@ -175,11 +176,17 @@ fn paged_attention_matches() {
     });
     let config = Config::from_hf(&raw).expect("valid");
     let (heads, kv_heads, dim) = (6, 2, 16);
-    for (kind, tolerance) in [(Kind::Float, 1e-5), (Kind::BFloat16, 2e-2)] {
-        let mut pool = KvPool::new(&config, kind);
+    for (kind, cache, tolerance) in [
+        (Kind::Float, KvCache::Full, 1e-5),
+        (Kind::BFloat16, KvCache::Full, 2e-2),
+        (Kind::Float, KvCache::Bf16, 2e-2),
+        (Kind::Float, KvCache::Int8, 3e-2),
+        (Kind::BFloat16, KvCache::Int8, 4e-2),
+    ] {
+        let mut pool = KvPool::new(&config, kind, cache);
         pool.resize(2);
         pool.resize(8);
-        // Two sequences with scattered blocks; the first is fed at once, the second token by token.
+        // Two sequences with scattered blocks, each fed at once and token by token.
         let lens = [37_usize, 18];
         let tables = [vec![5_u32, 0, 3], vec![7, 2]];
         let made: Vec<[Tensor; 3]> = lens
@@ -201,21 +208,18 @@ fn paged_attention_matches() {
                 window,
             );
             let rows: Vec<PagedRow<'_>> = (1..=len).map(|len| PagedRow { blocks: &tables[sequence], len }).collect();
-            let got = if sequence == 0 {
-                pool.attention(&rows).attend(0, q, k, v, 0.25, window)
-            } else {
-                let one = |t: &Tensor, i: i64| t.narrow(0, i, 1).contiguous();
-                let rows: Vec<Tensor> = (0..len)
-                    .map(|i| {
-                        let j = i as i64;
-                        pool.attention(&rows[i..=i]).attend(0, &one(q, j), &one(k, j), &one(v, j), 0.25, window)
-                    })
-                    .collect();
-                Tensor::cat(&rows, 0)
-            };
+            let got = pool.attention(&rows).attend(0, q, k, v, 0.25, window);
+            let one = |t: &Tensor, i: i64| t.narrow(0, i, 1).contiguous();
+            let alone: Vec<Tensor> = (0..len)
+                .map(|i| {
+                    let j = i as i64;
+                    pool.attention(&rows[i..=i]).attend(0, &one(q, j), &one(k, j), &one(v, j), 0.25, window)
+                })
+                .collect();
+            assert!(Tensor::cat(&alone, 0).equal(&got), "{kind:?} {cache:?}: a row alone comes to the same bits");
             assert!(
                 gap(&got, &expected) < tolerance,
-                "{kind:?} sequence {sequence} window {window:?}: {}",
+                "{kind:?} {cache:?} sequence {sequence} window {window:?}: {}",
                 gap(&got, &expected)
             );
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use relign_core::{Completion, Dtype, Generate, GenerateError, Message, Request, RolloutWeights, Tokenize};
+use relign_core::{Completion, Dtype, Generate, GenerateError, Message, Request, Tokenize};
 use relign_engine::Engine;
 use relign_engine::remote::{Address, ApiKey, Prompts, Remote, RemoteOptions};
 use relign_model::{Checkpoint, Policy, Tokenizer};
@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::cli::Usage;
 use crate::commands::sampling::{SamplingArgs, at_least_one};
-use crate::loaded::{Loaded, kind_name};
+use crate::loaded::{Loaded, Read, kind_name};
 use crate::models;
 
 /// Where a key is looked for.
@@ -123,18 +123,19 @@ impl Generator {
         sequences: usize,
         server: &ServerArgs,
     ) -> anyhow::Result<Self> {
-        let (dtype, weights) = (sampling.dtype, sampling.weights);
+        let (dtype, read) = (sampling.dtype, sampling.read());
         if Address::is_one(model) {
-            if (dtype, weights) != (Dtype::Auto, RolloutWeights::Full) {
-                return Err(Usage::error(format!("--dtype and --weights are for a model here; MODEL is {model}")));
+            if (dtype, read) != (Dtype::Auto, Read::default()) {
+                let options = "--dtype, --weights and --kv-cache";
+                return Err(Usage::error(format!("{options} are for a model here; MODEL is {model}")));
             }
             return Self::connect(model, server);
         }
         if let Some(option) = server.given() {
             return Err(Usage::error(format!("{option} is for a server, http://HOST:PORT/v1; MODEL is {model}")));
         }
-        let mut loaded = Loaded::open_to_sample(model, dtype, weights)?;
-        let engine = loaded.engine(weights, sequences, 0)?;
+        let mut loaded = Loaded::open_to_sample(model, dtype, read.weights)?;
+        let engine = loaded.engine(read, sequences, 0)?;
         let Loaded { path, policy, tokenizer } = loaded;
         let dtype = kind_name(policy.kind());
         Ok(Self { source: Source::Local(Box::new(engine)), tokenizer, path, dtype, _policy: Some(policy) })

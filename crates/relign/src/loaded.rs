@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
-use relign_core::{Dtype, RolloutWeights};
+use relign_core::{Dtype, KvCache, RolloutWeights};
 use relign_engine::{Engine, EngineOptions};
 use relign_model::{Checkpoint, Config, Kind, LoadError, Policy, Source, Tokenizer, resolve_dtype};
 use sha2::{Digest, Sha256};
@@ -52,13 +52,8 @@ impl Loaded {
     ///
     /// # Errors
     /// If the options leave no room to work in.
-    pub(crate) fn engine(
-        &mut self,
-        weights: RolloutWeights,
-        sequences: usize,
-        context: usize,
-    ) -> anyhow::Result<Engine> {
-        engine(&mut self.policy, &self.tokenizer, weights, sequences, context)
+    pub(crate) fn engine(&mut self, read: Read, sequences: usize, context: usize) -> anyhow::Result<Engine> {
+        engine(&mut self.policy, &self.tokenizer, read, sequences, context)
     }
 
     /// As [`engine`](Self::engine), with all of the engine's options.
@@ -70,20 +65,30 @@ impl Loaded {
     }
 }
 
+/// What an engine reads weights, keys and values as.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Read {
+    /// The weights of linear layers.
+    pub(crate) weights: RolloutWeights,
+    /// Keys and values.
+    pub(crate) kv_cache: KvCache,
+}
+
 /// An engine over `policy`; a `context` of 0 takes the model's.
 pub(crate) fn engine(
     policy: &mut Policy,
     tokenizer: &Arc<Tokenizer>,
-    weights: RolloutWeights,
+    read: Read,
     sequences: usize,
     context: usize,
 ) -> anyhow::Result<Engine> {
     let options = EngineOptions {
         max_sequences: sequences,
+        kv_cache: read.kv_cache,
         context: (context > 0).then_some(context),
         ..EngineOptions::default()
     };
-    engine_with(policy, tokenizer, weights, &options)
+    engine_with(policy, tokenizer, read.weights, &options)
 }
 
 fn engine_with(

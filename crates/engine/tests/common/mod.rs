@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use relign_core::{Completion, Generate, Request, Sampling, Seed};
+use relign_core::{Completion, Generate, KvCache, Request, Sampling, Seed};
 use relign_engine::{Engine, EngineOptions, Vocabulary};
 use relign_model::attention::TreeAttention;
 use relign_model::kv::KvPool;
@@ -93,7 +93,7 @@ pub fn options() -> EngineOptions {
 
 /// A budget of so many blocks.
 pub fn blocks(n: usize) -> EngineOptions {
-    let bytes = KvPool::new(&config("llama"), Kind::Float).block_bytes();
+    let bytes = KvPool::new(&config("llama"), Kind::Float, KvCache::Full).block_bytes();
     EngineOptions { kv_bytes: Some(n * bytes), ..options() }
 }
 

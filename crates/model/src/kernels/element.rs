@@ -65,6 +65,9 @@ impl Stored for bf16 {
 impl Stored for f16 {
     const KIND: Kind = Kind::Half;
 }
+impl Stored for i8 {
+    const KIND: Kind = Kind::Int8;
+}
 impl Stored for u8 {
     const KIND: Kind = Kind::Uint8;
 }

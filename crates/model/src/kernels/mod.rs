@@ -8,6 +8,7 @@
 #![allow(unsafe_code, reason = "kernels: run-time CPU dispatch, raw tensor memory, disjoint writes from threads")]
 
 pub(crate) mod adamw;
+pub(crate) mod cached;
 pub(crate) mod dense;
 pub(crate) mod element;
 pub(crate) mod gated;

@@ -2,14 +2,21 @@
 //!
 //! A block holds [`BLOCK`] positions of one layer and head: keys transposed, `[dim, BLOCK]`, so that
 //! the scores of a block are made side by side without sums across lanes; values `[BLOCK, dim]`.
+//!
+//! Rows whose sequences begin with the same blocks are bundled: each of those blocks is read and widened once for all
+//! of them. A row's arithmetic is the same in every bundle, so its result does not depend on who is beside it.
 
+use super::cached::{Cached, Types};
 use super::dispatch;
 use super::element::Element;
 use super::math::{exp, fma, sum};
-use super::parallel::{Shared, parallel, threads};
+use super::parallel::{Shared, ranges};
 
 /// Positions in a block.
 pub(crate) const BLOCK: usize = 16;
+
+/// Rows in a bundle at most: their scores are to stay in cache.
+const BUNDLE: usize = 16;
 
 /// Heads and their width.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -31,137 +38,372 @@ pub struct PagedRow<'a> {
     pub len: usize,
 }
 
+impl PagedRow<'_> {
+    /// The first block that the row sees, and how many of its positions lie before the window.
+    fn begin(&self, shape: PagedShape) -> (usize, usize) {
+        let before = shape.window.map_or(0, |window| self.len.saturating_sub(window));
+        (before / BLOCK, before % BLOCK)
+    }
+
+    fn end(&self) -> usize {
+        self.len.div_ceil(BLOCK)
+    }
+}
+
+/// Rows that begin with the same blocks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Bundle {
+    /// Which rows.
+    pub(crate) rows: Vec<usize>,
+    /// Blocks that all of them begin with.
+    pub(crate) shared: usize,
+}
+
+/// Puts rows into bundles, so that blocks are read seldom.
+pub(crate) fn bundles(rows: &[PagedRow<'_>]) -> Vec<Bundle> {
+    let mut order: Vec<usize> = (0..rows.len()).collect();
+    order.sort_by(|&a, &b| rows[a].blocks[..rows[a].end()].cmp(&rows[b].blocks[..rows[b].end()]).then(a.cmp(&b)));
+    let mut bundles: Vec<Bundle> = Vec::new();
+    for row in order {
+        let end = rows[row].end();
+        if let Some(bundle) = bundles.last_mut() {
+            let first = &rows[bundle.rows[0]];
+            let both = first.blocks[..bundle.shared].iter().zip(&rows[row].blocks[..end]);
+            let shared = both.take_while(|(a, b)| a == b).count();
+            // With one row more, `shared` blocks are read once instead of `rows.len() + 1` times.
+            let (now, with) = ((bundle.rows.len() - 1) * bundle.shared, bundle.rows.len() * shared);
+            if shared > 0 && with >= now && bundle.rows.len() < BUNDLE {
+                bundle.rows.push(row);
+                bundle.shared = shared;
+                continue;
+            }
+        }
+        bundles.push(Bundle { rows: vec![row], shared: end });
+    }
+    bundles
+}
+
+/// The cache of one layer: `[blocks, kv_heads, dim, BLOCK]` keys, `[blocks, kv_heads, BLOCK, dim]` values and, for 8
+/// bits, a scale for each position, `[blocks, kv_heads, BLOCK]`.
+pub(crate) struct Cache<S> {
+    pub(crate) keys: S,
+    pub(crate) values: S,
+}
+
+/// Numbers and, where their type has them, scales.
+pub(crate) struct Numbers<'a, S> {
+    pub(crate) numbers: &'a [S],
+    pub(crate) scales: &'a [f32],
+}
+
+/// Room for numbers and, where their type has them, scales.
+pub(crate) struct NumbersMut<'a, S> {
+    pub(crate) numbers: &'a mut [S],
+    pub(crate) scales: &'a mut [f32],
+}
+
 /// Writes the keys and values `[n, kv_heads, dim]` of each row's last position into its block.
-pub(crate) fn write<T: Element>(
+pub(crate) fn write<P: Types>(
     shape: PagedShape,
     rows: &[PagedRow<'_>],
-    k: &[T],
-    v: &[T],
-    keys: &mut [T],
-    values: &mut [T],
+    k: &[P::T],
+    v: &[P::T],
+    cache: &mut Cache<NumbersMut<'_, P::S>>,
 ) {
     let (dim, heads) = (shape.dim, shape.kv_heads);
+    let inverse = |numbers: &[P::T], scale: Option<&mut f32>| {
+        let Some(scale) = scale.filter(|_| P::S::SCALED) else { return 1.0 };
+        let largest = numbers.iter().fold(0.0_f32, |a, b| a.max(b.load().abs()));
+        *scale = largest / 127.0;
+        if largest > 0.0 { 127.0 / largest } else { 0.0 }
+    };
     for (row, place) in rows.iter().enumerate() {
         let position = place.len - 1;
         let block = place.blocks[position / BLOCK] as usize;
         let at = position % BLOCK;
         for head in 0..heads {
-            let base = (block * heads + head) * BLOCK * dim;
+            let unit = block * heads + head;
+            let (base, slot) = (unit * BLOCK * dim, unit * BLOCK + at);
             let from = (row * heads + head) * dim;
-            for i in 0..dim {
-                keys[base + i * BLOCK + at] = k[from + i];
+            let (k, v) = (&k[from..from + dim], &v[from..from + dim]);
+            let by = inverse(k, cache.keys.scales.get_mut(slot));
+            let keys = cache.keys.numbers[base + at..base + BLOCK * dim].iter_mut().step_by(BLOCK);
+            for (key, value) in keys.zip(k) {
+                *key = P::S::narrow(value.load(), by);
             }
-            values[base + at * dim..][..dim].copy_from_slice(&v[from..from + dim]);
+            let by = inverse(v, cache.values.scales.get_mut(slot));
+            for (kept, value) in cache.values.numbers[base + at * dim..][..dim].iter_mut().zip(v) {
+                *kept = P::S::narrow(value.load(), by);
+            }
         }
     }
 }
 
+/// What all bundles and heads have in common.
+pub(crate) struct Pass<'a, P: Types> {
+    pub(crate) shape: PagedShape,
+    pub(crate) rows: &'a [PagedRow<'a>],
+    pub(crate) q: &'a [P::T],
+    pub(crate) cache: Cache<Numbers<'a, P::S>>,
+}
+
 /// `out` `[n, heads, dim]` for queries `[n, heads, dim]`.
-pub(crate) fn attend<T: Element>(
-    shape: PagedShape,
-    rows: &[PagedRow<'_>],
-    q: &[T],
-    keys: &[T],
-    values: &[T],
-    out: &mut [T],
-) {
-    let units = rows.len() * shape.kv_heads;
-    let workers = threads().min(units).max(1);
+pub(crate) fn attend<P: Types>(pass: &Pass<'_, P>, bundles: &[Bundle], out: &mut [P::T]) {
+    let heads = pass.shape.kv_heads;
     let out = Shared::new(out);
-    parallel(workers, &|worker| {
-        let mut scratch = Vec::new();
-        for unit in (worker..units).step_by(workers) {
-            let (row, head) = (unit / shape.kv_heads, unit % shape.kv_heads);
-            attend_unit(shape, rows[row], row, head, q, keys, values, &out, &mut scratch);
+    ranges(bundles.len() * heads, 1, &|range| {
+        let mut scratch = Scratch::default();
+        for unit in range {
+            attend_unit::<P>(pass, &bundles[unit / heads], unit % heads, &out, &mut scratch);
         }
     });
 }
 
-dispatch! { fn attend_unit<T: Element>(shape: PagedShape, place: PagedRow<'_>, row: usize, head: usize, q: &[T], keys: &[T], values: &[T], out: &Shared<T>, scratch: &mut Vec<f32>) = attend_body }
+/// What a bundle and head is worked out in.
+#[derive(Default)]
+struct Scratch {
+    /// A block's keys or values, widened.
+    wide: Vec<f32>,
+    /// `[rows * group, dim]`: the queries, and in the end the outputs.
+    queries: Vec<f32>,
+    /// The scores of each query in turn.
+    scores: Vec<f32>,
+    /// Where a query's scores begin.
+    starts: Vec<usize>,
+}
+
+dispatch! { fn attend_unit<P: Types>(pass: &Pass<'_, P>, bundle: &Bundle, head: usize, out: &Shared<P::T>, scratch: &mut Scratch) = attend_body }
 
 #[inline(always)]
-#[allow(clippy::too_many_arguments, reason = "a kernel's operands")]
-fn attend_body<T: Element, const FMA: bool>(
-    shape: PagedShape,
-    place: PagedRow<'_>,
-    row: usize,
+fn attend_body<P: Types, const FMA: bool>(
+    pass: &Pass<'_, P>,
+    bundle: &Bundle,
     head: usize,
-    q: &[T],
-    keys: &[T],
-    values: &[T],
-    out: &Shared<T>,
-    scratch: &mut Vec<f32>,
+    out: &Shared<P::T>,
+    scratch: &mut Scratch,
 ) {
+    let (shape, dim) = (pass.shape, pass.shape.dim);
     let group = shape.heads / shape.kv_heads;
+    let Scratch { wide, queries, scores, starts } = scratch;
+    wide.resize(BLOCK * dim, 0.0);
+    queries.clear();
+    starts.clear();
+    let mut room = 0;
+    for &row in &bundle.rows {
+        let first = (row * shape.heads + head * group) * dim;
+        for value in &pass.q[first..first + group * dim] {
+            queries.push(value.load() * shape.scale);
+        }
+        let place = &pass.rows[row];
+        for _ in 0..group {
+            starts.push(room);
+            room += (place.end() - place.begin(shape).0) * BLOCK;
+        }
+    }
+    scores.clear();
+    scores.resize(room, 0.0);
+
+    let from = bundle.rows.iter().map(|&row| pass.rows[row].begin(shape).0).min().unwrap_or(0);
+    for index in from..bundle.shared {
+        widen_keys::<P>(pass, bundle.rows[0], index, head, wide);
+        block_scores::<FMA>(shape, pass.rows, &bundle.rows, index, group, queries, wide, scores, starts);
+    }
+    for (i, &row) in bundle.rows.iter().enumerate() {
+        let place = &pass.rows[row];
+        let own = &mut queries[i * group * dim..(i + 1) * group * dim];
+        let starts = &starts[i * group..(i + 1) * group];
+        for index in bundle.shared.max(place.begin(shape).0)..place.end() {
+            widen_keys::<P>(pass, row, index, head, wide);
+            block_scores::<FMA>(shape, pass.rows, &[row], index, group, own, wide, scores, starts);
+        }
+        let (skip, hidden) = place.begin(shape);
+        let padded = (place.end() - skip) * BLOCK;
+        for &start in starts {
+            weigh::<FMA>(&mut scores[start..start + padded], hidden, place.len - skip * BLOCK);
+        }
+        // The queries are done with; their room takes the outputs.
+        own.fill(0.0);
+    }
+    for index in from..bundle.shared {
+        widen_values::<P>(pass, bundle.rows[0], index, head, wide);
+        block_values::<FMA>(shape, pass.rows, &bundle.rows, index, group, queries, wide, scores, starts);
+    }
+    for (i, &row) in bundle.rows.iter().enumerate() {
+        let place = &pass.rows[row];
+        let own = &mut queries[i * group * dim..(i + 1) * group * dim];
+        for index in bundle.shared.max(place.begin(shape).0)..place.end() {
+            widen_values::<P>(pass, row, index, head, wide);
+            let starts = &starts[i * group..(i + 1) * group];
+            block_values::<FMA>(shape, pass.rows, &[row], index, group, own, wide, scores, starts);
+        }
+        let first = (row * shape.heads + head * group) * dim;
+        // SAFETY: each unit writes its own heads of its own rows.
+        let out = unsafe { out.slice(first..first + group * dim) };
+        for (out, value) in out.iter_mut().zip(own.iter()) {
+            *out = P::T::store(*value);
+        }
+    }
+}
+
+#[inline(always)]
+fn widen_keys<P: Types>(pass: &Pass<'_, P>, row: usize, index: usize, head: usize, wide: &mut [f32]) {
+    let unit = pass.rows[row].blocks[index] as usize * pass.shape.kv_heads + head;
+    let keys = &pass.cache.keys.numbers[unit * wide.len()..][..wide.len()];
+    let mut scales = [1.0; BLOCK];
+    if P::S::SCALED {
+        scales.copy_from_slice(&pass.cache.keys.scales[unit * BLOCK..][..BLOCK]);
+    }
+    for (wide, keys) in wide.as_chunks_mut::<BLOCK>().0.iter_mut().zip(keys.as_chunks::<BLOCK>().0) {
+        for lane in 0..BLOCK {
+            wide[lane] = if P::S::SCALED { keys[lane].widen() * scales[lane] } else { keys[lane].widen() };
+        }
+    }
+}
+
+#[inline(always)]
+fn widen_values<P: Types>(pass: &Pass<'_, P>, row: usize, index: usize, head: usize, wide: &mut [f32]) {
+    let unit = pass.rows[row].blocks[index] as usize * pass.shape.kv_heads + head;
+    let values = &pass.cache.values.numbers[unit * wide.len()..][..wide.len()];
+    if P::S::SCALED {
+        let scales = &pass.cache.values.scales[unit * BLOCK..][..BLOCK];
+        let dim = pass.shape.dim;
+        for ((wide, values), scale) in wide.chunks_exact_mut(dim).zip(values.chunks_exact(dim)).zip(scales) {
+            for (wide, value) in wide.iter_mut().zip(values) {
+                *wide = value.widen() * scale;
+            }
+        }
+    } else {
+        for (wide, value) in wide.iter_mut().zip(values) {
+            *wide = value.widen();
+        }
+    }
+}
+
+/// The scores of a block for the queries of `members`, up to four at once to keep the multipliers busy.
+#[inline(always)]
+#[allow(clippy::too_many_arguments, reason = "a kernel's operands")]
+fn block_scores<const FMA: bool>(
+    shape: PagedShape,
+    rows: &[PagedRow<'_>],
+    members: &[usize],
+    index: usize,
+    group: usize,
+    queries: &[f32],
+    keys: &[f32],
+    scores: &mut [f32],
+    starts: &[usize],
+) {
     let dim = shape.dim;
-    // Blocks before the window are left out; what the first one holds before it is hidden.
-    let before = shape.window.map_or(0, |window| place.len.saturating_sub(window));
-    let (skip, hidden) = (before / BLOCK, before % BLOCK);
-    let place = PagedRow { blocks: &place.blocks[skip..], len: place.len - skip * BLOCK };
-    let blocks = place.len.div_ceil(BLOCK);
-    let padded = blocks * BLOCK;
-    scratch.clear();
-    scratch.resize(group * (dim + padded), 0.0);
-    let (queries, scores) = scratch.split_at_mut(group * dim);
-    let first = row * shape.heads + head * group;
-    for (query, value) in queries.iter_mut().zip(&q[first * dim..(first + group) * dim]) {
-        *query = value.load() * shape.scale;
-    }
-    for (index, &block) in place.blocks[..blocks].iter().enumerate() {
-        let keys = &keys[(block as usize * shape.kv_heads + head) * BLOCK * dim..][..BLOCK * dim];
-        let mut member = 0;
-        while member < group {
-            // Heads of a group read the same keys; up to four at once keep the multipliers busy.
-            let many = (group - member).min(4);
-            let mut acc = [[0.0_f32; BLOCK]; 4];
-            for (i, keys) in keys.as_chunks::<BLOCK>().0.iter().enumerate() {
-                let mut wide = [0.0_f32; BLOCK];
-                for lane in 0..BLOCK {
-                    wide[lane] = keys[lane].load();
+    let count = members.len() * group;
+    let mut query = 0;
+    while query < count {
+        let many = (count - query).min(4);
+        macro_rules! run {
+            ($($n:literal)*) => {
+                match many {
+                    $($n => {
+                        let mut acc = [[0.0_f32; BLOCK]; $n];
+                        for (i, keys) in keys.as_chunks::<BLOCK>().0.iter().enumerate() {
+                            for m in 0..$n {
+                                let factor = queries[(query + m) * dim + i];
+                                for lane in 0..BLOCK {
+                                    acc[m][lane] = fma::<FMA>(factor, keys[lane], acc[m][lane]);
+                                }
+                            }
+                        }
+                        for m in 0..$n {
+                            let skip = rows[members[(query + m) / group]].begin(shape).0;
+                            if index >= skip {
+                                scores[starts[query + m] + (index - skip) * BLOCK..][..BLOCK].copy_from_slice(&acc[m]);
+                            }
+                        }
+                    })*
+                    _ => unreachable!("one to four queries"),
                 }
-                for (m, acc) in acc.iter_mut().enumerate() {
-                    let query = queries[(member + m.min(many - 1)) * dim + i];
-                    for lane in 0..BLOCK {
-                        acc[lane] = fma::<FMA>(query, wide[lane], acc[lane]);
-                    }
-                }
-            }
-            for (m, acc) in acc.iter().take(many).enumerate() {
-                scores[(member + m) * padded + index * BLOCK..][..BLOCK].copy_from_slice(acc);
-            }
-            member += many;
+            };
         }
+        run!(1 2 3 4);
+        query += many;
     }
-    for scores in scores.chunks_exact_mut(padded) {
-        scores[..hidden].fill(f32::NEG_INFINITY);
-        scores[place.len..].fill(f32::NEG_INFINITY);
-        let max = scores.iter().fold(f32::NEG_INFINITY, |a, &b| if b > a { b } else { a });
-        for score in scores.iter_mut() {
-            *score = exp::<FMA>(*score - max);
-        }
-        let scale = 1.0 / sum(padded, |i| scores[i]);
-        for score in scores.iter_mut() {
-            *score *= scale;
-        }
+}
+
+/// Softmax of one query's scores, of which those before `hidden` and from `len` on are not seen.
+#[inline(always)]
+fn weigh<const FMA: bool>(scores: &mut [f32], hidden: usize, len: usize) {
+    scores[..hidden].fill(f32::NEG_INFINITY);
+    scores[len..].fill(f32::NEG_INFINITY);
+    let max = scores.iter().fold(f32::NEG_INFINITY, |a, &b| if b > a { b } else { a });
+    for score in scores.iter_mut() {
+        *score = exp::<FMA>(*score - max);
     }
-    // The queries are done with; their room takes the outputs.
-    queries.fill(0.0);
-    for (index, &block) in place.blocks[..blocks].iter().enumerate() {
-        let values = &values[(block as usize * shape.kv_heads + head) * BLOCK * dim..][..BLOCK * dim];
+    let scale = 1.0 / sum(scores.len(), |i| scores[i]);
+    for score in scores.iter_mut() {
+        *score *= scale;
+    }
+}
+
+/// Adds a block's values to the outputs of `members`.
+#[inline(always)]
+#[allow(clippy::too_many_arguments, reason = "a kernel's operands")]
+fn block_values<const FMA: bool>(
+    shape: PagedShape,
+    rows: &[PagedRow<'_>],
+    members: &[usize],
+    index: usize,
+    group: usize,
+    outputs: &mut [f32],
+    values: &[f32],
+    scores: &[f32],
+    starts: &[usize],
+) {
+    /// Numbers whose sums stay in registers while the positions pass by.
+    const WIDTH: usize = 64;
+    let dim = shape.dim;
+    for (query, out) in outputs.chunks_exact_mut(dim).enumerate() {
+        let place = &rows[members[query / group]];
+        let skip = place.begin(shape).0;
+        if index < skip {
+            continue;
+        }
+        let weights = &scores[starts[query] + (index - skip) * BLOCK..][..BLOCK];
         let n = BLOCK.min(place.len - index * BLOCK);
-        for (member, acc) in queries.chunks_exact_mut(dim).enumerate() {
-            let weights = &scores[member * padded + index * BLOCK..][..BLOCK];
-            for (position, values) in values.chunks_exact(dim).take(n).enumerate() {
-                let weight = weights[position];
-                for (acc, value) in acc.iter_mut().zip(values) {
-                    *acc = fma::<FMA>(weight, value.load(), *acc);
+        let (whole, rest) = out.as_chunks_mut::<WIDTH>();
+        for (part, out) in whole.iter_mut().enumerate() {
+            let mut acc = *out;
+            for (weight, values) in weights.iter().zip(values.chunks_exact(dim)).take(n) {
+                let values = &values[part * WIDTH..][..WIDTH];
+                for lane in 0..WIDTH {
+                    acc[lane] = fma::<FMA>(*weight, values[lane], acc[lane]);
                 }
+            }
+            *out = acc;
+        }
+        let done = dim - rest.len();
+        for (weight, values) in weights.iter().zip(values.chunks_exact(dim)).take(n) {
+            for (out, value) in rest.iter_mut().zip(&values[done..]) {
+                *out = fma::<FMA>(*weight, *value, *out);
             }
         }
     }
-    // SAFETY: each unit writes its own heads of its own row.
-    let out = unsafe { out.slice(first * dim..(first + group) * dim) };
-    for (out, value) in out.iter_mut().zip(queries.iter()) {
-        *out = T::store(*value);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_bundled_by_their_beginnings() {
+        let row = |blocks: &'static [u32]| PagedRow { blocks, len: blocks.len() * BLOCK };
+        let rows = [row(&[1, 2, 3]), row(&[9]), row(&[1, 2, 4]), row(&[1, 2, 5, 6]), row(&[8, 2])];
+        let found = bundles(&rows);
+        let all: Vec<usize> = found.iter().flat_map(|b| b.rows.clone()).collect();
+        assert_eq!(all.len(), rows.len());
+        assert!(found.contains(&Bundle { rows: vec![0, 2, 3], shared: 2 }), "{found:?}");
+        assert!(found.contains(&Bundle { rows: vec![1], shared: 1 }), "{found:?}");
+        for bundle in &found {
+            for &row in &bundle.rows {
+                assert_eq!(rows[row].blocks[..bundle.shared], rows[bundle.rows[0]].blocks[..bundle.shared]);
+            }
+        }
     }
 }

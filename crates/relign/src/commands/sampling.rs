@@ -3,7 +3,9 @@
 use std::io::IsTerminal;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use relign_core::{Dtype, RolloutWeights, Sampling};
+use relign_core::{Dtype, KvCache, RolloutWeights, Sampling};
+
+use crate::loaded::Read;
 
 /// How answers are sampled.
 #[derive(Clone, Debug, clap::Args)]
@@ -23,9 +25,17 @@ pub(crate) struct SamplingArgs {
     /// What linear layers are read as: full, bf16, int8 or q4. Fewer bits are faster and less exact
     #[arg(long, value_name = "WEIGHTS", default_value = "full", value_parser = weights)]
     pub(crate) weights: RolloutWeights,
+    /// What keys and values are kept as: full, bf16 or int8
+    #[arg(long, value_name = "TYPE", default_value = "full", value_parser = kv_cache)]
+    pub(crate) kv_cache: KvCache,
 }
 
 impl SamplingArgs {
+    /// What the engine reads.
+    pub(crate) fn read(&self) -> Read {
+        Read { weights: self.weights, kv_cache: self.kv_cache }
+    }
+
     /// In the engine's words; `max_tokens` is taken where the call names no limit.
     pub(crate) fn sampling(&self, max_tokens: usize) -> Sampling {
         let max_tokens = self.max_tokens.unwrap_or(max_tokens);
@@ -50,6 +60,11 @@ fn dtype(text: &str) -> Result<Dtype, String> {
 /// A word for what weights are read as.
 pub(crate) fn weights(text: &str) -> Result<RolloutWeights, String> {
     serde_json::from_value(text.into()).map_err(|_| "expected full, bf16, int8 or q4".to_owned())
+}
+
+/// A word for what keys and values are kept as.
+pub(crate) fn kv_cache(text: &str) -> Result<KvCache, String> {
+    serde_json::from_value(text.into()).map_err(|_| "expected full, bf16 or int8".to_owned())
 }
 
 /// A bar on stderr; nothing where that is no terminal.

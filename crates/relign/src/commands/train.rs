@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::{say, say_json};
 use crate::cli::Usage;
 use crate::judged;
-use crate::loaded::{Loaded, engine, kind_name, weights_hash};
+use crate::loaded::{Loaded, Read, engine, kind_name, weights_hash};
 use crate::sampler::Sampler;
 use crate::sinks::jsonl::{Files, Stdout, read_trees, write_trees};
 use crate::sinks::tensorboard::TensorBoard;
@@ -91,13 +91,8 @@ pub(crate) fn run(asked: &Asked) -> anyhow::Result<()> {
         saved.restore(&mut trainer, &progress)?;
     }
     let interrupt = interrupts()?;
-    let engine = engine(
-        trainer.policy_mut(),
-        &tokenizer,
-        recipe.model.rollout_weights,
-        recipe.run.sequences,
-        recipe.run.context,
-    )?;
+    let read = Read { weights: recipe.model.rollout_weights, kv_cache: recipe.model.kv_cache };
+    let engine = engine(trainer.policy_mut(), &tokenizer, read, recipe.run.sequences, recipe.run.context)?;
     let mut sampler =
         Sampler::new(&recipe, engine, Arc::clone(&tokenizer), Arc::clone(&environment), Arc::clone(&interrupt))?;
     let held_out = folder.join("held-out");

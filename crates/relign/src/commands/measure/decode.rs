@@ -3,14 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use relign_core::{Generate, Request, RolloutWeights, Sampling, Seed};
+use relign_core::{Generate, KvCache, Request, RolloutWeights, Sampling, Seed};
 use relign_engine::{Engine, EngineOptions};
 use serde::Deserialize;
 use serde_json::json;
 
 use super::{dtype_of, peak_gb};
 use crate::cli::Usage;
-use crate::commands::sampling::{at_least_one, weights};
+use crate::commands::sampling::{at_least_one, kv_cache, weights};
 use crate::commands::say_json;
 use crate::loaded::Loaded;
 
@@ -37,6 +37,9 @@ pub(crate) struct Asked {
     /// What linear layers are read as: full (as activations are), bf16, int8 or q4
     #[arg(long, value_name = "WEIGHTS", default_value = "full", value_parser = weights)]
     weights: RolloutWeights,
+    /// What keys and values are kept as: full, bf16 or int8
+    #[arg(long, value_name = "TYPE", default_value = "full", value_parser = kv_cache)]
+    kv_cache: KvCache,
     /// Compute every prompt by itself, also where prompts begin alike
     #[arg(long)]
     no_sharing: bool,
@@ -70,8 +73,12 @@ pub(super) fn run(asked: &Asked) -> anyhow::Result<()> {
 }
 
 fn engine(asked: &Asked) -> anyhow::Result<Engine> {
-    let options =
-        EngineOptions { max_sequences: asked.sequences, share_prefixes: !asked.no_sharing, ..EngineOptions::default() };
+    let options = EngineOptions {
+        max_sequences: asked.sequences,
+        kv_cache: asked.kv_cache,
+        share_prefixes: !asked.no_sharing,
+        ..EngineOptions::default()
+    };
     Loaded::open_to_sample(&asked.model, dtype_of(&asked.dtype)?, asked.weights)?.engine_with(asked.weights, &options)
 }
 

@@ -1,0 +1,65 @@
+//! What keys and values are stored as between passes.
+
+use half::bf16;
+
+use super::element::{Element, Stored};
+
+/// A type that cached numbers are stored in; 8 bits share a scale for each position of a head.
+pub(crate) trait Cached: Stored + Default {
+    /// Whether numbers are to be multiplied by a scale.
+    const SCALED: bool;
+
+    fn widen(self) -> f32;
+
+    /// A number whose position has the scale `1 / inverse`.
+    fn narrow(value: f32, inverse: f32) -> Self;
+}
+
+impl Cached for f32 {
+    const SCALED: bool = false;
+    #[inline(always)]
+    fn widen(self) -> f32 {
+        self
+    }
+    #[inline(always)]
+    fn narrow(value: f32, _: f32) -> Self {
+        value
+    }
+}
+
+impl Cached for bf16 {
+    const SCALED: bool = false;
+    #[inline(always)]
+    fn widen(self) -> f32 {
+        self.load()
+    }
+    #[inline(always)]
+    fn narrow(value: f32, _: f32) -> Self {
+        Self::store(value)
+    }
+}
+
+impl Cached for i8 {
+    const SCALED: bool = true;
+    #[inline(always)]
+    fn widen(self) -> f32 {
+        f32::from(self)
+    }
+    #[inline(always)]
+    fn narrow(value: f32, inverse: f32) -> Self {
+        (value * inverse).round_ties_even() as Self
+    }
+}
+
+/// What a pass computes in and what it caches.
+pub(crate) trait Types: 'static {
+    /// Queries and outputs.
+    type T: Element + Stored;
+    /// Keys and values.
+    type S: Cached;
+}
+
+impl<T: Element + Stored, S: Cached> Types for (T, S) {
+    type T = T;
+    type S = S;
+}
