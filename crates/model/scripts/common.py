@@ -27,6 +27,8 @@ CHUNK = 100
 MODELS = {
     "smollm2": "smollm2-135m-instruct-q4_1.gguf",
     "qwen2.5": "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
+    "gemma3": "gemma-3-270m-q4_k_m.gguf",
+    "r1": "deepseek-r1-distill-qwen-7b.first-part.gguf",
 }
 
 
@@ -75,10 +77,14 @@ def fnv(ids_of_texts):
     return f"{value:016x}"
 
 
-def write(name, content):
-    """Writes a fixture that names its command."""
+def write(name, content, compact=False):
+    """Writes a fixture that names its command; a compact one has a line for each list of objects."""
     words = [Path(sys.argv[0]).resolve().relative_to(ROOT), *sys.argv[1:]]
     command = "python " + shlex.join(str(word) for word in words)
-    text = json.dumps({"command": command, **content}, indent=1, ensure_ascii=False)
+    content = {"command": command, **content}
+    if compact:
+        text = json.dumps(content, separators=(",", ":"), ensure_ascii=False).replace("[{", "[\n{").replace("},{", "},\n{")
+    else:
+        text = json.dumps(content, indent=1, ensure_ascii=False)
     (FIXTURES / name).write_text(text + "\n", encoding="utf-8")
     print(f"{name}: {len(text)} bytes")

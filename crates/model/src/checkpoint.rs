@@ -7,7 +7,8 @@ use memmap2::Mmap;
 use serde_json::Value;
 use tch::{Device, Kind, Tensor};
 
-use crate::gguf::{Gguf, names};
+use crate::gguf::Gguf;
+use crate::gguf::names::{self, Change, Place};
 use crate::safetensors::Weights;
 use crate::{CheckpointError, Config, Tokenizer};
 
@@ -23,12 +24,13 @@ pub struct Checkpoint {
 }
 
 enum Source {
-    Gguf { gguf: Gguf, tensors: BTreeMap<String, (usize, Option<usize>)> },
+    Gguf { gguf: Gguf, tensors: BTreeMap<String, Place> },
     Folder(Weights),
 }
 
 impl Checkpoint {
-    /// Opens a GGUF file, or a folder with `config.json` and safetensors weights.
+    /// Opens a GGUF file, or a folder with `config.json` and safetensors weights; of a model that also
+    /// sees, the part for text.
     ///
     /// # Errors
     /// If there is nothing at `path`, or it is no checkpoint, damaged, incomplete or of an unknown
@@ -47,13 +49,35 @@ impl Checkpoint {
             }
             let generation = path.join("generation_config.json");
             let generation = generation.is_file().then(|| read_json(&generation)).transpose()?;
-            (read_json(&file)?, generation, Source::Folder(Weights::open(path)?))
+            (read_json(&file)?, generation, Source::Folder(Weights::open(path)?.text_part()))
         } else {
-            let gguf = Gguf::open(path)?;
-            let names::Translation { config, tensors } = names::translate(&gguf)?;
-            (config, None, Source::Gguf { gguf, tensors })
+            return Self::of_gguf(Gguf::open(path)?);
         };
-        let config = Config::from_hf(&json).map_err(|e| CheckpointError::unsupported(path, format!("config: {e}")))?;
+        Self::assemble(path, &json, generation, weights)
+    }
+
+    /// Opens a GGUF file whose weights may be cut off, for its configuration, tokenizer and template;
+    /// a tensor that is not there is an error when it is read.
+    ///
+    /// # Errors
+    /// If what precedes the weights is damaged or incomplete.
+    pub fn open_header(path: impl AsRef<Path>) -> Result<Self, CheckpointError> {
+        Self::of_gguf(Gguf::open_header(path.as_ref())?)
+    }
+
+    fn of_gguf(gguf: Gguf) -> Result<Self, CheckpointError> {
+        let names::Translation { config, tensors } = names::translate(&gguf)?;
+        let path = gguf.path().to_owned();
+        Self::assemble(&path, &config, None, Source::Gguf { gguf, tensors })
+    }
+
+    fn assemble(
+        path: &Path,
+        json: &Value,
+        generation: Option<Value>,
+        weights: Source,
+    ) -> Result<Self, CheckpointError> {
+        let config = Config::from_hf(json).map_err(|e| CheckpointError::unsupported(path, e.to_string()))?;
         Ok(Self { path: path.to_owned(), config, generation, weights })
     }
 
@@ -100,12 +124,16 @@ impl Checkpoint {
     pub fn tensor(&self, name: &str) -> Result<Tensor, CheckpointError> {
         match &self.weights {
             Source::Gguf { gguf, tensors } => {
-                let &(index, heads) = tensors.get(name).ok_or_else(|| self.missing(name))?;
-                let stored = &gguf.tensors()[index];
+                let place = tensors.get(name).ok_or_else(|| self.missing(name))?;
+                let stored = &gguf.tensors()[place.index];
                 let (block, size) = (stored.kind.block(), stored.kind.block_bytes());
                 let decode = |bytes: &[u8], out: &mut [f32]| stored.kind.dequantize(bytes, out);
-                let tensor = decoded(gguf.data(stored), &stored.shape, block, size, decode);
-                Ok(heads.map_or_else(|| tensor.shallow_clone(), |heads| split_halves(&tensor, heads)))
+                let tensor = decoded(gguf.data(stored)?, &stored.shape, block, size, decode);
+                Ok(match place.change {
+                    Change::None => tensor,
+                    Change::Interleaved(heads) => split_halves(&tensor, heads),
+                    Change::OneAdded => tensor - 1.0,
+                })
             }
             Source::Folder(weights) => {
                 let stored = weights.get(name).ok_or_else(|| self.missing(name))?;
@@ -121,7 +149,7 @@ impl Checkpoint {
     /// If there is no such tensor, or its shape is another one.
     pub fn tensor_of(&self, name: &str, shape: &[i64]) -> Result<Tensor, CheckpointError> {
         let got: Vec<i64> = match &self.weights {
-            Source::Gguf { gguf, tensors } => tensors.get(name).map(|&(index, _)| &gguf.tensors()[index].shape),
+            Source::Gguf { gguf, tensors } => tensors.get(name).map(|place| &gguf.tensors()[place.index].shape),
             Source::Folder(weights) => weights.get(name).map(|stored| &stored.shape),
         }
         .ok_or_else(|| self.missing(name))?

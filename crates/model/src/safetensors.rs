@@ -54,6 +54,23 @@ impl Weights {
         Ok(weights)
     }
 
+    /// Of a model of several parts, the text part's tensors under the names they have in a model of text.
+    pub(crate) fn text_part(mut self) -> Self {
+        let of_part = |name: &str| {
+            let moved = name.strip_prefix("model.language_model.").map(|rest| format!("model.{rest}"));
+            moved.or_else(|| name.strip_prefix("language_model.").map(str::to_owned))
+        };
+        if self.tensors.keys().any(|name| of_part(name).is_some()) {
+            let all = std::mem::take(&mut self.tensors).into_iter();
+            let part = all.filter_map(|(name, stored)| {
+                let name = of_part(&name).or_else(|| (name == "lm_head.weight").then_some(name))?;
+                Some((name, stored))
+            });
+            self.tensors = part.collect();
+        }
+        self
+    }
+
     fn add(&mut self, file: &Path) -> Result<(), CheckpointError> {
         let map = crate::checkpoint::map(file)?;
         let shard = self.shards.len();

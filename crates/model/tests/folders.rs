@@ -151,3 +151,32 @@ fn a_model_without_a_template_gets_plain_text() {
     let tokens = tokenizer.render(&[Message::system("Be short."), Message::user("3 + 4?")]).expect("renders");
     assert_eq!(tokenizer.decode(&tokens), "Be short.\n\n3 + 4?\n\n");
 }
+
+/// Checkpoints that also see keep their text part under names of its own.
+#[test]
+fn the_text_part_of_gemma_3_is_a_model() {
+    let text = Checkpoint::open(common::fixture("tiny-gemma3_text")).expect("opens");
+    let tokenizer = Checkpoint::open(common::fixture("tiny-llama")).expect("opens").tokenizer().expect("has one");
+    let older = |name: &str| format!("language_model.{name}");
+    let newer = |name: &str| name.replace("model.", "model.language_model.");
+    for renamed in [&older as &dyn Fn(&str) -> String, &newer] {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let mut all: Vec<_> = tensors(&text).into_iter().map(|(name, tensor)| (renamed(&name), tensor)).collect();
+        all.push(("vision_tower.patch.weight".to_owned(), Tensor::from_slice(&[1.0_f32])));
+        save_folder(dir.path(), text.config(), all, &tokenizer, Kind::Float).expect("saves");
+        let mut part = text.config().raw.clone();
+        let words = part.as_object_mut().expect("an object");
+        // What transformers leaves out because it is the family's own.
+        for key in ["tie_word_embeddings", "hidden_activation", "architectures"] {
+            words.remove(key);
+        }
+        let config = serde_json::json!({"model_type": "gemma3", "text_config": part, "vision_config": {}});
+        std::fs::write(dir.path().join("config.json"), config.to_string()).expect("writes");
+        let whole = Checkpoint::open(dir.path()).expect("opens");
+        assert_eq!(whole.names(), text.names());
+        let (mut a, mut b) = (whole.config().clone(), text.config().clone());
+        (a.raw, b.raw) = Default::default();
+        assert_eq!(a, b);
+        assert_eq!(whole.config().raw["architectures"][0], "Gemma3ForCausalLM");
+    }
+}

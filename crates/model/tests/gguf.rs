@@ -63,6 +63,61 @@ fn tokens_and_template_of_a_gguf_file_are_llama_cpps_and_transformers() {
     assert_eq!(tokenizer.eos_ids(), [2, 0]);
 }
 
+#[test]
+fn every_architecture_says_what_transformers_says() {
+    let fixture = common::json("architectures.json");
+    let ids: Vec<u32> = serde_json::from_value(fixture["ids"].clone()).expect("ids");
+    for (name, expected) in fixture["files"].as_object().expect("files") {
+        let checkpoint = Checkpoint::open(common::fixture(&format!("tiny-{name}.gguf"))).expect("opens");
+        let values = common::logits(&mut common::policy(&checkpoint, Kind::Float), &ids);
+        let last: Vec<f64> = common::floats(&values.get(-1)).into_iter().step_by(4).collect();
+        let last = common::gap(&last, &common::numbers(&expected["last"]));
+        let sums = common::floats(&values.logsumexp(&[-1_i64][..], false));
+        let sums = common::gap(&sums, &common::numbers(&expected["logsumexp"]));
+        eprintln!("{name}: last {last:.1e}, sums {sums:.1e}");
+        assert!(last.max(sums) < 5e-5, "{name}: {last} {sums}");
+    }
+}
+
+/// Bytes for characters that are missing, a blank in front, words by decree: as llama.cpp has them.
+#[test]
+fn sentencepiece_gives_the_tokens_of_llama_cpp() {
+    let fixture = common::json("architectures.json");
+    let gguf = Gguf::open(&common::fixture("pieces.gguf")).expect("opens");
+    let tokenizer = relign_model::Tokenizer::from_gguf(&gguf).expect("a tokenizer");
+    let sample = common::json("sample.json");
+    let texts = common::strings(&sample).into_iter().chain(common::strings(&fixture["pieces"]["texts"]));
+    let expected = ["tokens_plain", "tokens_special"].map(|key| common::strings(&fixture["pieces"][key]));
+    for (index, text) in texts.enumerate() {
+        let ids = [tokenizer.encode(text), tokenizer.encode_with_specials(text)];
+        for (ids, expected) in ids.into_iter().zip(&expected) {
+            assert_eq!(common::fnv([ids.clone()]), expected[index], "{text:?} became {ids:?}");
+        }
+        // A blank goes in front of what follows a word by decree, too, as llama.cpp has it.
+        if !text.starts_with(' ') && !["   ", "\n\n", "<tool>"].iter().any(|word| text.contains(word)) {
+            assert_eq!(tokenizer.decode(&tokenizer.encode(text)), text);
+        }
+    }
+    assert!(tokenizer.adds_bos());
+    assert_eq!(tokenizer.eos_ids(), [2]);
+}
+
+#[test]
+fn a_file_cut_off_in_its_weights_still_has_its_words() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let path = dir.path().join("model.gguf");
+    std::fs::write(&path, &tiny()[..20_000]).expect("writes");
+    assert!(Checkpoint::open(&path).err().expect("not whole").to_string().contains("truncated"));
+    let checkpoint = Checkpoint::open_header(&path).expect("opens");
+    let whole = Checkpoint::open(common::fixture("tiny-llama.gguf")).expect("opens");
+    assert_eq!(checkpoint.config(), whole.config());
+    let text = "The answer is 12.";
+    let [cut, whole] = [&checkpoint, &whole].map(|c| c.tokenizer().expect("has one").encode(text));
+    assert_eq!(cut, whole);
+    let error = checkpoint.tensor("lm_head.weight").expect_err("beyond the end").to_string();
+    assert!(error.contains("output.weight") && error.contains("truncated"), "{error}");
+}
+
 /// Opens bytes as a GGUF file and reads everything in it; the error's text, if there is one.
 fn open(bytes: &[u8]) -> Result<(), String> {
     let dir = tempfile::tempdir().expect("a temporary folder");
@@ -110,7 +165,11 @@ fn damage_is_named() {
         ("key length", with(24, &(1_u64 << 62).to_le_bytes()), "key of metadata entry 0: expected at most"),
         ("half a file", tiny()[..tiny().len() / 2].to_vec(), "truncated"),
         ("last byte", tiny()[..tiny().len() - 40].to_vec(), "truncated"),
-        ("family", replaced(&long("llama"), &long("mamba")), "expected one of llama, qwen2, got mamba"),
+        (
+            "family",
+            replaced(&long("llama"), &long("mamba")),
+            "expected one of llama, qwen2, qwen3, gemma3, phi3, olmo2, got mamba",
+        ),
         ("no UTF-8", replaced(&long("smollm"), &[&6_u64.to_le_bytes()[..], b"sm\xffllm"].concat()), "UTF-8"),
         ("splitting rule", replaced(&long("smollm"), &long("smollx")), "tokenizer.ggml.pre: expected one of smollm"),
         ("vocabulary", replaced(&long("gpt2"), &long("bert")), "tokenizer.ggml.model: expected gpt2"),

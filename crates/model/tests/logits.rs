@@ -2,39 +2,9 @@
 
 mod common;
 
+use common::{floats, gap, logits, numbers, policy};
 use relign_core::Message;
-use relign_model::attention::TreeAttention;
-use relign_model::{Checkpoint, Kind, LoadError, Policy, Tensor};
-
-fn load(checkpoint: &Checkpoint, kind: Kind) -> Policy {
-    let source = |name: &str| checkpoint.tensor(name).map_err(LoadError::from);
-    Policy::load(checkpoint.config(), &source, kind).expect("loads")
-}
-
-/// Logits `[n, vocab]` of a sequence, as f32.
-fn logits(policy: &mut Policy, ids: &[u32]) -> Tensor {
-    let family = policy.family();
-    let _no_grad = relign_model::no_grad_guard();
-    let tokens = Tensor::from_slice(&ids.iter().map(|&id| i64::from(id)).collect::<Vec<_>>());
-    let positions: Vec<i64> = (0..ids.len() as i64).collect();
-    let hidden = family.forward(&tokens, &positions, &mut TreeAttention::causal(ids.len()));
-    hidden.matmul(&family.head().weight().tr()).to_kind(Kind::Float)
-}
-
-fn floats(tensor: &Tensor) -> Vec<f64> {
-    Vec::try_from(tensor.to_kind(Kind::Double).contiguous().view([-1])).expect("numbers")
-}
-
-fn numbers(value: &serde_json::Value) -> Vec<f64> {
-    value.as_array().expect("an array").iter().map(|v| v.as_f64().expect("a number")).collect()
-}
-
-/// The greatest distance between two lists.
-fn gap(a: &[f64], b: &[f64]) -> f64 {
-    assert_eq!(a.len(), b.len());
-    assert!(a.iter().all(|x| x.is_finite()));
-    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
-}
+use relign_model::{Checkpoint, Kind, Tensor};
 
 /// Distances allowed for logits of the tiny models (which reach about 10) and of the real ones
 /// (about 30): f32 differs by the order of sums alone, bf16 by its 8 bits of mantissa.
@@ -47,7 +17,7 @@ fn tiny_models_say_the_same() {
     for (family, path) in [("llama", "tiny-llama"), ("llama", "tiny-llama.gguf"), ("qwen2", "tiny-qwen2")] {
         let checkpoint = Checkpoint::open(common::fixture(path)).expect("opens");
         for (kind, tolerance) in TINY {
-            let mut policy = load(&checkpoint, kind);
+            let mut policy = policy(&checkpoint, kind);
             for case in fixture["logits"][family].as_array().expect("cases") {
                 let ids: Vec<u32> = serde_json::from_value(case["ids"].clone()).expect("ids");
                 let values = logits(&mut policy, &ids);
@@ -69,7 +39,7 @@ fn real(fixture: &str) {
     let checkpoint = Checkpoint::open(path).expect("opens");
     let tokenizer = checkpoint.tokenizer().expect("has a tokenizer");
     for (kind, tolerance) in REAL {
-        let mut policy = load(&checkpoint, kind);
+        let mut policy = policy(&checkpoint, kind);
         for case in fixture["cases"].as_array().expect("cases") {
             let prompt = case["prompt"].as_str().expect("a prompt");
             let text = tokenizer.render_text(&[Message::user(prompt)]).expect("renders");

@@ -42,3 +42,35 @@ fn templates_render_as_in_transformers() {
     }
     eprintln!("compared with {}; {own} of the models' own templates", fixture["reference"]);
 }
+
+/// DeepSeek-R1-Distill-Qwen from a file whose weights are cut off: thoughts of earlier turns fall away,
+/// the prompt begins the next one, and ids are llama.cpp's. (transformers takes the special tokens of
+/// this file for text.)
+#[test]
+fn r1_is_rendered_and_tokenised_without_its_weights() {
+    let fixture = common::json("r1.json");
+    let Some(path) = common::model(fixture["model"].as_str().expect("a file")) else { return };
+    let whole = Checkpoint::open(&path).err().expect("the file ends within its weights").to_string();
+    assert!(whole.contains("truncated"), "{whole}");
+    let checkpoint = Checkpoint::open_header(&path).expect("opens");
+    let config = checkpoint.config();
+    assert_eq!((config.model_type.as_str(), config.layers, config.hidden, config.tied), ("qwen2", 28, 3584, false));
+    let error = checkpoint.tensor("model.layers.27.mlp.down_proj.weight").expect_err("beyond the end").to_string();
+    assert!(error.contains("blk.27.ffn_down.weight") && error.contains("truncated"), "{error}");
+    let tokenizer = checkpoint.tokenizer().expect("has a tokenizer");
+    let template = tokenizer.template().expect("has a template");
+    for case in fixture["cases"].as_array().expect("cases") {
+        let conversation: Vec<Message> = serde_json::from_value(case["conversation"].clone()).expect("messages");
+        for (key, answer) in [("prompt", true), ("text", false)] {
+            let (expected, ids) = (&case[key]["text"], case[key]["ids"].as_str().expect("a hash"));
+            let text = template.render(&conversation, answer).expect("renders");
+            assert_eq!(Some(text.as_str()), expected.as_str());
+            let got = tokenizer.encode_with_specials(&text);
+            assert_eq!(common::fnv([got.clone()]), ids, "{text:?} became {got:?}");
+        }
+    }
+    let sample = common::json("sample.json");
+    for (text, expected) in common::strings(&sample).into_iter().zip(common::strings(&fixture["sample_plain"])) {
+        assert_eq!(common::fnv([tokenizer.encode(text)]), expected, "{text:?}");
+    }
+}

@@ -12,6 +12,7 @@ use relign_model::{Checkpoint, Tensor, Tokenizer, save_folder};
 use serde_json::Value;
 
 const SMOLLM2: &str = "smollm2-135m-instruct-q4_1.gguf";
+const GEMMA3: &str = "gemma-3-270m-q4_k_m.gguf";
 const QWEN2: &str = "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf";
 
 /// All strings in a JSON value, objects by sorted key.
@@ -24,17 +25,18 @@ fn walk(value: &Value, out: &mut Vec<String>) {
     }
 }
 
-/// Holds a tokenizer against a fixture. In `departures` it must differ, for a reason stated there.
-fn compare(tokenizer: &Tokenizer, fixture: &str, departures: &[&str]) {
+/// Holds a tokenizer against a fixture. In `departures` (texts, and whether special tokens are parsed) it
+/// must differ, for a reason stated there.
+fn compare(tokenizer: &Tokenizer, fixture: &str, departures: &[(&str, bool)]) {
     let fixture = common::json(fixture);
     let sample = common::json("sample.json");
     let sample = common::strings(&sample);
     for (key, special) in [("sample_plain", false), ("sample_special", true)] {
         let expected = common::strings(&fixture[key]);
         assert_eq!(sample.len(), expected.len());
-        for (text, expected) in sample.iter().zip(expected) {
+        for (&text, expected) in sample.iter().zip(expected) {
             let ids = if special { tokenizer.encode_with_specials(text) } else { tokenizer.encode(text) };
-            let departs = special && departures.contains(text);
+            let departs = departures.contains(&(text, special));
             assert_eq!(common::fnv([ids.clone()]) != expected, departs, "{key}: {text:?} became {ids:?}");
         }
     }
@@ -76,9 +78,19 @@ fn gguf_qwen2_has_the_tokens_of_llama_cpp() {
     let Some(path) = common::model(QWEN2) else { return };
     let tokenizer = Checkpoint::open(path).expect("opens").tokenizer().expect("has a tokenizer");
     // llama.cpp takes any token called </s> for an end token; the model knows it as text.
-    compare(&tokenizer, "tokens-qwen2.5-llama.cpp.json", &["<s>x</s>"]);
+    compare(&tokenizer, "tokens-qwen2.5-llama.cpp.json", &[("<s>x</s>", true)]);
     // The end tokens of the model's own generation_config.json.
     assert_eq!(tokenizer.eos_ids(), [151_645, 151_643]);
+}
+
+#[test]
+fn gguf_gemma3_has_the_tokens_of_llama_cpp() {
+    let Some(path) = common::model(GEMMA3) else { return };
+    let tokenizer = Checkpoint::open(path).expect("opens").tokenizer().expect("has a tokenizer");
+    // The same token is one of Gemma's words by decree (HTML), which llama.cpp keeps from plain text.
+    compare(&tokenizer, "tokens-gemma3-llama.cpp.json", &[("<s>x</s>", false)]);
+    let end = tokenizer.token_id("<end_of_turn>").expect("known");
+    assert!(tokenizer.eos_ids().contains(&end) && tokenizer.adds_bos());
 }
 
 /// Saves the tokenizer as a folder and reads it back.

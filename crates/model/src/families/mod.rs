@@ -1,7 +1,12 @@
 //! Model families: one file each, one line in [`FAMILIES`].
 
+mod decoder;
+mod gemma3_text;
 mod llama;
+mod olmo2;
+mod phi3;
 mod qwen2;
+mod qwen3;
 
 use serde_json::Value;
 use tch::Tensor;
@@ -59,4 +64,5 @@ pub struct FamilyEntry {
 }
 
 /// All families.
-pub const FAMILIES: &[FamilyEntry] = &[llama::ENTRY, qwen2::ENTRY];
+pub const FAMILIES: &[FamilyEntry] =
+    &[llama::ENTRY, llama::MISTRAL, qwen2::ENTRY, qwen3::ENTRY, gemma3_text::ENTRY, phi3::ENTRY, olmo2::ENTRY];

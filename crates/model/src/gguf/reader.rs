@@ -35,7 +35,7 @@ pub enum GgufValue {
     Bool(bool),
     /// A string.
     Text(String),
-    /// An array: where its elements lie in the file. Read it with [`Gguf::strings`] or [`Gguf::integers`].
+    /// An array: where its elements lie in the file. Read it with [`Gguf::strings`], [`Gguf::integers`] or [`Gguf::floats`].
     Array {
         /// The elements' GGUF type code.
         kind: u32,
@@ -80,6 +80,7 @@ const MIN_TENSOR: usize = 8 + 4 + 4 + 8;
 const MAX_DIMS: u32 = 4;
 const MAX_DEPTH: u32 = 4;
 
+const FLOAT: u32 = 6;
 const BOOL: u32 = 7;
 const STRING: u32 = 8;
 const ARRAY: u32 = 9;
@@ -101,6 +102,19 @@ impl Gguf {
     /// # Errors
     /// If the file cannot be opened, is no GGUF file, is truncated or contradicts itself.
     pub fn open(path: &Path) -> Result<Self, CheckpointError> {
+        Self::read(path, true)
+    }
+
+    /// As [`open`](Self::open), but of a file whose tensor data may be cut off: only what is asked for
+    /// must be there.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_header(path: &Path) -> Result<Self, CheckpointError> {
+        Self::read(path, false)
+    }
+
+    fn read(path: &Path, whole: bool) -> Result<Self, CheckpointError> {
         let map = crate::checkpoint::map(path)?;
         let bad = |thing: &str, expected: &str, got: String| CheckpointError::malformed(path, thing, expected, got);
         let mut cursor = Cursor { path, bytes: &map, at: 0 };
@@ -149,14 +163,8 @@ impl Gguf {
                 .and_then(|o| start.checked_add(o))
                 .and_then(|from| Some((from, from.checked_add(tensor.bytes.end)?)));
             match end {
-                Some((from, to)) if to <= map.len() => tensor.bytes = from..to,
-                _ => {
-                    return Err(bad(
-                        &format!("tensor {}", tensor.name),
-                        &format!("its {} bytes within the file's {}", tensor.bytes.end, map.len()),
-                        format!("offset {offset} after {start}; the file is truncated or damaged"),
-                    ));
-                }
+                Some((from, to)) if to <= map.len() || !whole => tensor.bytes = from..to,
+                _ => return Err(cut_off(path, tensor, tensor.bytes.end, map.len())),
             }
             if !tensor.bytes.start.is_multiple_of(alignment) {
                 let name = &tensor.name;
@@ -188,9 +196,12 @@ impl Gguf {
     }
 
     /// A tensor's bytes, as coded.
-    #[must_use]
-    pub fn data(&self, tensor: &GgufTensor) -> &[u8] {
-        &self.map[tensor.bytes.clone()]
+    ///
+    /// # Errors
+    /// If the file ends before them.
+    pub fn data(&self, tensor: &GgufTensor) -> Result<&[u8], CheckpointError> {
+        let missing = || cut_off(&self.path, tensor, tensor.bytes.len(), self.map.len());
+        self.map.get(tensor.bytes.clone()).ok_or_else(missing)
     }
 
     /// All metadata by key.
@@ -280,6 +291,19 @@ impl Gguf {
         (0..*len).map(|_| cursor.string(key)).collect::<Result<_, _>>().map(Some)
     }
 
+    /// An array of floats; `None` where the key is absent.
+    ///
+    /// # Errors
+    /// If the value is something else.
+    pub fn floats(&self, key: &str) -> Result<Option<Vec<f32>>, CheckpointError> {
+        let Some(value) = self.metadata.get(key) else { return Ok(None) };
+        let GgufValue::Array { kind: FLOAT, bytes, .. } = value else {
+            return Err(self.wrong(key, "an array of 32-bit floats", Some(value)));
+        };
+        let (numbers, _) = self.map[bytes.clone()].as_chunks::<4>();
+        Ok(Some(numbers.iter().map(|number| f32::from_le_bytes(*number)).collect()))
+    }
+
     /// An array of whole numbers; `None` where the key is absent.
     ///
     /// # Errors
@@ -301,6 +325,12 @@ impl Gguf {
             .collect::<Result<_, _>>()
             .map(Some)
     }
+}
+
+fn cut_off(path: &Path, tensor: &GgufTensor, bytes: usize, file: usize) -> CheckpointError {
+    let expected = format!("its {bytes} bytes within the file's {file}");
+    let got = "a place beyond the end; the file is truncated or damaged";
+    CheckpointError::malformed(path, format!("tensor {}", tensor.name), expected, got)
 }
 
 struct Cursor<'a> {
@@ -364,7 +394,7 @@ impl<'a> Cursor<'a> {
             3 => GgufValue::Signed(i16::from_le_bytes(self.array(key)?).into()),
             4 => GgufValue::Unsigned(self.u32(key)?.into()),
             5 => GgufValue::Signed(i32::from_le_bytes(self.array(key)?).into()),
-            6 => {
+            FLOAT => {
                 let x = f32::from_le_bytes(self.array(key)?);
                 GgufValue::Float(x.to_string().parse().unwrap_or_else(|_| f64::from(x)))
             }

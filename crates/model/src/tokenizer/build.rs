@@ -8,7 +8,7 @@ use tokenizers::decoders::byte_level::ByteLevel;
 use tokenizers::models::bpe::BPE;
 use tokenizers::processors::template::TemplateProcessing;
 
-use super::{Tokenizer, splits};
+use super::{Tokenizer, sentencepiece, splits};
 use crate::CheckpointError;
 use crate::gguf::Gguf;
 
@@ -27,27 +27,22 @@ impl Tokenizer {
     /// Builds the tokenizer that a GGUF file describes.
     ///
     /// # Errors
-    /// If the file has no byte-level BPE vocabulary, names a splitting rule that is not known, or
-    /// contradicts itself.
+    /// If the file has neither a byte-level BPE nor a SentencePiece vocabulary, names a splitting rule
+    /// that is not known, or contradicts itself.
     pub fn from_gguf(gguf: &Gguf) -> Result<Self, CheckpointError> {
         let path = gguf.path();
         let model = gguf.text("tokenizer.ggml.model")?.unwrap_or("nothing");
-        if model != "gpt2" {
-            let what =
-                format!("tokenizer.ggml.model: expected gpt2 (byte-level BPE), got {model}; use a Hugging Face folder");
-            return Err(CheckpointError::unsupported(path, what));
-        }
-        let name = gguf.text("tokenizer.ggml.pre")?.unwrap_or("default");
-        let Some(rule) = splits::find(name) else {
-            let known = splits::names().join(", ");
-            return Err(CheckpointError::unsupported(
-                path,
-                format!("tokenizer.ggml.pre: expected one of {known}, got {name}"),
-            ));
+        let rule = match model {
+            "gpt2" => Some(rule(gguf)?),
+            "llama" => None,
+            _ => {
+                let expected = "gpt2 (byte-level BPE) or llama (SentencePiece)";
+                let what = format!("tokenizer.ggml.model: expected {expected}, got {model}; use a Hugging Face folder");
+                return Err(CheckpointError::unsupported(path, what));
+            }
         };
 
         let tokens = required(gguf, "tokenizer.ggml.tokens")?;
-        let merges = required(gguf, "tokenizer.ggml.merges")?;
         let kinds = gguf.integers("tokenizer.ggml.token_type")?.unwrap_or_else(|| vec![1; tokens.len()]);
         if kinds.len() != tokens.len() {
             let expected = format!("one for each of {} tokens", tokens.len());
@@ -66,7 +61,8 @@ impl Tokenizer {
             known.ok_or_else(outside).map(Some)
         };
         let bos = token("tokenizer.ggml.bos_token_id")?;
-        let adds_bos = gguf.boolean("tokenizer.ggml.add_bos_token")?.unwrap_or(rule.adds_bos) && bos.is_some();
+        let adds_bos = gguf.boolean("tokenizer.ggml.add_bos_token")?.unwrap_or(rule.is_none_or(|r| r.adds_bos));
+        let adds_bos = adds_bos && bos.is_some();
 
         let mut settings = Map::new();
         // The class that takes tokenizer.json as it is.
@@ -103,9 +99,17 @@ impl Tokenizer {
                 ends.push(id as u32);
             }
         }
-        let inner = build(path, rule, &tokens, &kinds, &merges, bos.filter(|_| adds_bos))?;
+        let vocab = vocabulary(path, &tokens)?;
+        let mut inner = match rule {
+            Some(rule) => byte_level(path, rule, vocab, &required(gguf, "tokenizer.ggml.merges")?)?,
+            None => pieces(gguf, &tokens, vocab, token("tokenizer.ggml.unknown_token_id")?)?,
+        };
+        add_tokens(&mut inner, &tokens, &kinds);
+        if let Some(bos) = bos.filter(|_| adds_bos) {
+            put_in_front(path, &mut inner, bos)?;
+        }
         let mut tokenizer = Self::assemble(path, inner, Value::Object(settings), None, ends)?;
-        tokenizer.saved_nfc = rule.nfc;
+        tokenizer.saved_nfc = rule.is_some_and(|rule| rule.nfc);
         Ok(tokenizer)
     }
 }
@@ -115,42 +119,74 @@ fn required(gguf: &Gguf, key: &str) -> Result<Vec<String>, CheckpointError> {
     gguf.strings(key)?.ok_or_else(missing)
 }
 
-fn build(
-    path: &Path,
-    rule: &splits::Rule,
-    tokens: &[String],
-    kinds: &[i64],
-    merges: &[String],
-    bos: Option<&str>,
-) -> Result<tokenizers::Tokenizer, CheckpointError> {
-    let bad = |thing: &str, expected: &str, got: String| CheckpointError::malformed(path, thing, expected, got);
+/// The splitting rule that a byte-level vocabulary names.
+fn rule(gguf: &Gguf) -> Result<&'static splits::Rule, CheckpointError> {
+    let name = gguf.text("tokenizer.ggml.pre")?.unwrap_or("default");
+    splits::find(name).ok_or_else(|| {
+        let known = splits::names().join(", ");
+        CheckpointError::unsupported(gguf.path(), format!("tokenizer.ggml.pre: expected one of {known}, got {name}"))
+    })
+}
+
+fn vocabulary(path: &Path, tokens: &[String]) -> Result<ahash::AHashMap<String, u32>, CheckpointError> {
     let mut vocab = ahash::AHashMap::with_capacity(tokens.len());
     for (id, token) in tokens.iter().enumerate() {
         if let Some(other) = vocab.insert(token.clone(), id as u32) {
-            return Err(bad("tokenizer.ggml.tokens", "unique tokens", format!("{token:?} as {other} and as {id}")));
+            let got = format!("{token:?} as {other} and as {id}");
+            return Err(CheckpointError::malformed(path, "tokenizer.ggml.tokens", "unique tokens", got));
         }
     }
+    Ok(vocab)
+}
+
+/// Byte-level BPE with stored merges.
+fn byte_level(
+    path: &Path,
+    rule: &splits::Rule,
+    vocab: ahash::AHashMap<String, u32>,
+    merges: &[String],
+) -> Result<tokenizers::Tokenizer, CheckpointError> {
+    let bad = |thing: &str, expected: &str, got: String| CheckpointError::malformed(path, thing, expected, got);
     let mut pairs = Vec::with_capacity(merges.len());
     for (index, merge) in merges.iter().enumerate() {
         // Neither part is empty, so a blank at the very start belongs to the left part.
         let first = merge.chars().next().map_or(0, char::len_utf8);
         let cut = merge[first..].find(' ').map(|at| at + first);
         let Some((left, right)) = cut.map(|at| (&merge[..at], &merge[at + 1..])) else {
-            return Err(bad(
-                "tokenizer.ggml.merges",
-                "two parts with a blank between",
-                format!("{merge:?} at {index}"),
-            ));
+            let got = format!("{merge:?} at {index}");
+            return Err(bad("tokenizer.ggml.merges", "two parts with a blank between", got));
         };
         pairs.push((left.to_owned(), right.to_owned()));
     }
     let model = BPE::builder().vocab_and_merges(vocab, pairs).ignore_merges(rule.ignore_merges).build();
     let model = model.map_err(|e| bad("tokenizer", "merges among its own tokens", e.to_string()))?;
     let words = rule.pre_tokenizer().map_err(|e| bad("tokenizer.ggml.pre", "a valid rule", e.to_string()))?;
-
     let mut inner = tokenizers::Tokenizer::new(model);
     inner.with_pre_tokenizer(Some(words));
     inner.with_decoder(Some(ByteLevel::default()));
+    Ok(inner)
+}
+
+/// SentencePiece's BPE with scores.
+fn pieces(
+    gguf: &Gguf,
+    tokens: &[String],
+    vocab: ahash::AHashMap<String, u32>,
+    unknown: Option<&str>,
+) -> Result<tokenizers::Tokenizer, CheckpointError> {
+    let key = "tokenizer.ggml.scores";
+    let bad =
+        |thing: &str, expected: String, got: String| CheckpointError::malformed(gguf.path(), thing, expected, got);
+    let scores = gguf.floats(key)?.unwrap_or_default();
+    if scores.len() != tokens.len() {
+        return Err(bad(key, format!("one for each of {} tokens", tokens.len()), scores.len().to_string()));
+    }
+    let prefix = gguf.boolean("tokenizer.ggml.add_space_prefix")?.unwrap_or(true);
+    sentencepiece::build(tokens, vocab, &scores, unknown, prefix)
+        .map_err(|e| bad("tokenizer", "pieces that make a tokenizer".to_owned(), e.to_string()))
+}
+
+fn add_tokens(inner: &mut tokenizers::Tokenizer, tokens: &[String], kinds: &[i64]) {
     let (special, whole): (Vec<_>, Vec<_>) = tokens
         .iter()
         .zip(kinds)
@@ -159,14 +195,17 @@ fn build(
         .partition(|token| token.special);
     inner.add_special_tokens(&special);
     inner.add_tokens(&whole);
-    if let Some(bos) = bos {
-        let id = inner.token_to_id(bos).unwrap_or_default();
-        let processor = TemplateProcessing::builder()
-            .try_single(format!("{bos} $A"))
-            .map_err(|e| e.to_string())
-            .and_then(|b| b.special_tokens(vec![(bos.to_owned(), id)]).build().map_err(|e| e.to_string()))
-            .map_err(|e| bad("beginning-of-sequence token", "one that can be put in front", e))?;
-        inner.with_post_processor(Some(processor));
-    }
-    Ok(inner)
+}
+
+fn put_in_front(path: &Path, inner: &mut tokenizers::Tokenizer, bos: &str) -> Result<(), CheckpointError> {
+    let id = inner.token_to_id(bos).unwrap_or_default();
+    let processor = TemplateProcessing::builder()
+        .try_single(format!("{bos} $A"))
+        .map_err(|e| e.to_string())
+        .and_then(|b| b.special_tokens(vec![(bos.to_owned(), id)]).build().map_err(|e| e.to_string()))
+        .map_err(|e| {
+            CheckpointError::malformed(path, "beginning-of-sequence token", "one that can be put in front", e)
+        })?;
+    inner.with_post_processor(Some(processor));
+    Ok(())
 }

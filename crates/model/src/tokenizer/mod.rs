@@ -1,6 +1,7 @@
 //! Text to tokens and back: `tokenizer.json`, or the vocabulary of a GGUF file.
 
 mod build;
+mod sentencepiece;
 mod splits;
 mod stream;
 

@@ -3,6 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
+use relign_model::attention::TreeAttention;
+use relign_model::{Checkpoint, Kind, LoadError, Policy, Tensor};
 use serde_json::Value;
 
 /// The folder of a fixture.
@@ -56,4 +58,37 @@ pub(crate) fn fnv(texts: impl IntoIterator<Item = Vec<u32>>) -> String {
         }
     }
     format!("{hash:016x}")
+}
+
+/// A checkpoint's weights as a policy.
+pub(crate) fn policy(checkpoint: &Checkpoint, kind: Kind) -> Policy {
+    let source = |name: &str| checkpoint.tensor(name).map_err(LoadError::from);
+    Policy::load(checkpoint.config(), &source, kind).expect("loads")
+}
+
+/// Logits `[n, vocab]` of a sequence, as f32.
+pub(crate) fn logits(policy: &mut Policy, ids: &[u32]) -> Tensor {
+    let family = policy.family();
+    let _no_grad = relign_model::no_grad_guard();
+    let tokens = Tensor::from_slice(&ids.iter().map(|&id| i64::from(id)).collect::<Vec<_>>());
+    let positions: Vec<i64> = (0..ids.len() as i64).collect();
+    let hidden = family.forward(&tokens, &positions, &mut TreeAttention::causal(ids.len()));
+    hidden.matmul(&family.head().weight().tr()).to_kind(Kind::Float)
+}
+
+/// A tensor's numbers.
+pub(crate) fn floats(tensor: &Tensor) -> Vec<f64> {
+    Vec::try_from(tensor.to_kind(Kind::Double).contiguous().view([-1])).expect("numbers")
+}
+
+/// The numbers of a fixture's array.
+pub(crate) fn numbers(value: &Value) -> Vec<f64> {
+    value.as_array().expect("an array").iter().map(|v| v.as_f64().expect("a number")).collect()
+}
+
+/// The greatest distance between two lists of finite numbers.
+pub(crate) fn gap(a: &[f64], b: &[f64]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    assert!(a.iter().all(|x| x.is_finite()));
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
 }
