@@ -89,7 +89,7 @@ fn logits(family: &dyn Family, ids: &[i64]) -> Tensor {
 /// rest token by token.
 fn paged(policy: &mut Policy, family: &dyn Family, ids: &[i64]) -> Tensor {
     let _sampling = relign_model::ops::sampling_guard();
-    let mut pool = KvPool::new(policy.config(), policy.kind());
+    let mut pool = KvPool::new(policy.config(), policy.kind(), relign_core::KvCache::Full);
     let blocks = ids.len().div_ceil(KvPool::BLOCK);
     pool.resize(blocks);
     let table: Vec<u32> = (0..blocks as u32).rev().collect();
