@@ -15,7 +15,9 @@ import numpy as np
 # Places of f16 scales within a block.
 SCALES = {
     "F32": [], "F16": [0], "BF16": [], "Q8_0": [0], "Q4_0": [0], "Q4_1": [0, 2], "Q5_0": [0], "Q5_1": [0, 2],
-    "Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208],
+    "Q2_K": [80, 82], "Q3_K": [108], "Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208], "IQ4_NL": [0], "IQ4_XS": [0],
+    "IQ3_XXS": [0], "IQ3_S": [0], "IQ2_XXS": [0], "IQ2_XS": [0], "IQ2_S": [0], "IQ1_S": [0], "IQ1_M": [],
+    "TQ1_0": [52], "TQ2_0": [64], "MXFP4": [],
 }  # fmt: skip
 
 
@@ -35,6 +37,10 @@ def main():
             for place in places:
                 scale = random.standard_normal((blocks, 1)).astype("<f2")
                 data[:, place : place + 2] = scale.view(np.uint8)
+            if name == "IQ1_M":  # its scale is spread over the top nibbles of four words; the highest is the exponent's
+                data[:, 55] = data[:, 55] & 0xBF
+            if name == "MXFP4":
+                data[:, 0] = [0, 130][:blocks]
             data = data.reshape(-1)
         values = gguf.quants.dequantize(data, kind).reshape(-1).astype("<f4")
         cases.append({"type": name, "bytes": data.tobytes().hex(), "f32": values.tobytes().hex()})

@@ -5,7 +5,7 @@
 
 llama.cpp reads the GGUF file. transformers reads FOLDER, which RELIGN wrote from that file:
 
-    cargo run --release -p relign-model --example convert -- FILE.gguf FOLDER
+    relign convert FILE.gguf --out FOLDER --type f32
 """
 
 import sys

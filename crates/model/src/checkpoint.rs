@@ -9,8 +9,9 @@ use tch::{Device, Kind, Tensor};
 
 use crate::gguf::Gguf;
 use crate::gguf::names::{self, Change, Place};
+use crate::peft::{self, Adapter};
 use crate::safetensors::Weights;
-use crate::{CheckpointError, Config, Tokenizer};
+use crate::{CheckpointError, Config, GgmlType, Tokenizer};
 
 /// A model at rest: its configuration, its weights by Hugging Face name, its tokenizer.
 ///
@@ -21,7 +22,14 @@ pub struct Checkpoint {
     config: Config,
     generation: Option<Value>,
     weights: Source,
+    adapter: Option<Adapter>,
+    /// The output matrix is the embedding in the files, but no longer with the adapter.
+    untied: bool,
 }
+
+/// The Hugging Face names of the two matrices that may be one.
+const EMBEDDING: &str = "model.embed_tokens.weight";
+const HEAD: &str = "lm_head.weight";
 
 enum Source {
     Gguf { gguf: Gguf, tensors: BTreeMap<String, Place> },
@@ -41,10 +49,15 @@ impl Checkpoint {
         let (json, generation, weights) = if metadata.is_dir() {
             let file = path.join("config.json");
             if !file.is_file() {
+                let hint = if path.join(peft::CONFIG).is_file() {
+                    "the folder holds a PEFT adapter; its base model is needed, too"
+                } else {
+                    "a model is a GGUF file or a Hugging Face folder"
+                };
                 return Err(CheckpointError::MissingFile {
                     path: path.to_owned(),
                     thing: "config.json".to_owned(),
-                    hint: "a model is a GGUF file or a Hugging Face folder".to_owned(),
+                    hint: hint.to_owned(),
                 });
             }
             let generation = path.join("generation_config.json");
@@ -78,7 +91,7 @@ impl Checkpoint {
         weights: Source,
     ) -> Result<Self, CheckpointError> {
         let config = Config::from_hf(json).map_err(|e| CheckpointError::unsupported(path, e.to_string()))?;
-        Ok(Self { path: path.to_owned(), config, generation, weights })
+        Ok(Self { path: path.to_owned(), config, generation, weights, adapter: None, untied: false })
     }
 
     /// The file or folder.
@@ -102,45 +115,92 @@ impl Checkpoint {
     /// The tensors' Hugging Face names, sorted.
     #[must_use]
     pub fn names(&self) -> Vec<&str> {
-        match &self.weights {
+        let mut names: Vec<&str> = match &self.weights {
             Source::Gguf { tensors, .. } => tensors.keys().map(String::as_str).collect(),
             Source::Folder(weights) => weights.names().collect(),
+        };
+        if self.untied && !names.contains(&HEAD) {
+            names.push(HEAD);
+            names.sort_unstable();
         }
+        names
     }
 
     /// Whether there is a tensor of that Hugging Face name.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
-        match &self.weights {
-            Source::Gguf { tensors, .. } => tensors.contains_key(name),
-            Source::Folder(weights) => weights.get(name).is_some(),
-        }
+        self.shape(name).is_ok()
     }
 
-    /// Reads a tensor by its Hugging Face name: f32 on the CPU, decoded on all cores.
+    /// The shape of a tensor, by its Hugging Face name.
     ///
     /// # Errors
     /// If there is no such tensor.
+    pub fn shape(&self, name: &str) -> Result<Vec<usize>, CheckpointError> {
+        if let Some(shape) = self.adapter.as_ref().and_then(|adapter| adapter.replaced_shape(name)) {
+            return Ok(shape);
+        }
+        let stored = match &self.weights {
+            Source::Gguf { gguf, tensors } => {
+                tensors.get(self.place(name)).map(|place| &gguf.tensors()[place.index].shape)
+            }
+            Source::Folder(weights) => weights.get(self.place(name)).map(|stored| &stored.shape),
+        };
+        stored.cloned().ok_or_else(|| self.missing(name))
+    }
+
+    /// The coding of most of the weights.
+    #[must_use]
+    pub fn stored_kind(&self) -> GgmlType {
+        match &self.weights {
+            Source::Gguf { gguf, .. } => {
+                gguf.tensors().iter().max_by_key(|t| t.len()).map_or(GgmlType::F32, |tensor| tensor.kind)
+            }
+            Source::Folder(weights) => weights.kind(),
+        }
+    }
+
+    /// Reads a tensor by its Hugging Face name: f32 on the CPU, decoded on all cores, with the adapter
+    /// merged into it where there is one.
+    ///
+    /// # Errors
+    /// If there is no such tensor, or the tensor library refuses its shape.
     pub fn tensor(&self, name: &str) -> Result<Tensor, CheckpointError> {
+        match &self.adapter {
+            Some(adapter) => adapter.apply(name, || self.stored(name)),
+            None => self.stored(name),
+        }
+    }
+
+    /// A tensor as the model's own files have it.
+    fn stored(&self, name: &str) -> Result<Tensor, CheckpointError> {
+        let refused = |e: tch::TchError| {
+            CheckpointError::malformed(&self.path, format!("tensor {name}"), "a shape to compute with", e.to_string())
+        };
         match &self.weights {
             Source::Gguf { gguf, tensors } => {
-                let place = tensors.get(name).ok_or_else(|| self.missing(name))?;
+                let place = tensors.get(self.place(name)).ok_or_else(|| self.missing(name))?;
                 let stored = &gguf.tensors()[place.index];
                 let (block, size) = (stored.kind.block(), stored.kind.block_bytes());
                 let decode = |bytes: &[u8], out: &mut [f32]| stored.kind.dequantize(bytes, out);
-                let tensor = decoded(gguf.data(stored)?, &stored.shape, block, size, decode);
-                Ok(match place.change {
-                    Change::None => tensor,
-                    Change::Interleaved(heads) => split_halves(&tensor, heads),
-                    Change::OneAdded => tensor - 1.0,
-                })
+                let tensor = decoded(gguf.data(stored)?, &stored.shape, block, size, decode).map_err(refused)?;
+                match place.change {
+                    Change::None => Ok(tensor),
+                    Change::Interleaved(heads) => split_halves(&tensor, heads).map_err(refused),
+                    Change::OneAdded => Ok(tensor - 1.0),
+                }
             }
             Source::Folder(weights) => {
-                let stored = weights.get(name).ok_or_else(|| self.missing(name))?;
-                let (bytes, size, decode) = weights.read(stored);
-                Ok(decoded(bytes, &stored.shape, 1, size, decode))
+                let stored = weights.get(self.place(name)).ok_or_else(|| self.missing(name))?;
+                weights.tensor(stored).map_err(refused)
             }
         }
+    }
+
+    /// The name under which the files hold a tensor: an output matrix that an adapter has cut loose
+    /// from the embedding starts from the embedding.
+    fn place<'a>(&self, name: &'a str) -> &'a str {
+        if self.untied && name == HEAD { EMBEDDING } else { name }
     }
 
     /// Reads a tensor that must have the given shape.
@@ -148,14 +208,7 @@ impl Checkpoint {
     /// # Errors
     /// If there is no such tensor, or its shape is another one.
     pub fn tensor_of(&self, name: &str, shape: &[i64]) -> Result<Tensor, CheckpointError> {
-        let got: Vec<i64> = match &self.weights {
-            Source::Gguf { gguf, tensors } => tensors.get(name).map(|place| &gguf.tensors()[place.index].shape),
-            Source::Folder(weights) => weights.get(name).map(|stored| &stored.shape),
-        }
-        .ok_or_else(|| self.missing(name))?
-        .iter()
-        .map(|&n| n as i64)
-        .collect();
+        let got: Vec<i64> = self.shape(name)?.iter().map(|&n| n as i64).collect();
         if got != shape {
             let (path, name) = (self.path.clone(), name.to_owned());
             return Err(CheckpointError::Shape { path, name, expected: shape.to_vec(), got });
@@ -163,11 +216,38 @@ impl Checkpoint {
         self.tensor(name)
     }
 
+    /// Merges a PEFT adapter (the folder of its `adapter_config.json`) into the weights as they are read.
+    /// The adapter's tokenizer takes the place of the model's where it has one.
+    ///
+    /// # Errors
+    /// If there is an adapter already, or this one is damaged, of an unknown kind or made for another model.
+    pub fn with_adapter(mut self, folder: &Path) -> Result<Self, CheckpointError> {
+        if self.adapter.is_some() {
+            return Err(CheckpointError::unsupported(
+                folder,
+                "the model has an adapter already; merge it first (relign convert)",
+            ));
+        }
+        let adapter = Adapter::open(folder, &self)?;
+        if self.config.tied && (adapter.touches(HEAD) || adapter.touches(EMBEDDING)) {
+            self.untied = true;
+            self.config.tied = false;
+            self.config.raw["tie_word_embeddings"] = Value::Bool(false);
+        }
+        self.adapter = Some(adapter);
+        Ok(self)
+    }
+
     /// The checkpoint's tokenizer and chat template.
     ///
     /// # Errors
     /// If the checkpoint has none, or one that cannot be read.
     pub fn tokenizer(&self) -> Result<Tokenizer, CheckpointError> {
+        if let Some(folder) = self.adapter.as_ref().map(Adapter::path)
+            && folder.join("tokenizer.json").is_file()
+        {
+            return Tokenizer::from_folder(folder, &self.config.raw, self.generation.as_ref());
+        }
         match &self.weights {
             Source::Gguf { gguf, .. } => Tokenizer::from_gguf(gguf),
             Source::Folder(_) => Tokenizer::from_folder(&self.path, &self.config.raw, self.generation.as_ref()),
@@ -202,20 +282,20 @@ pub(crate) fn read_json(path: &Path) -> Result<Value, CheckpointError> {
 }
 
 /// Decodes `bytes`, blocks of `block` elements in `size` bytes, into a new tensor, in parallel.
-fn decoded(
+pub(crate) fn decoded(
     bytes: &[u8],
     shape: &[usize],
     block: usize,
     size: usize,
     decode: impl Fn(&[u8], &mut [f32]) + Sync,
-) -> Tensor {
+) -> Result<Tensor, tch::TchError> {
     /// Below this many elements a thread costs more than it saves.
     const WORTH_A_THREAD: usize = 1 << 16;
     let shape: Vec<i64> = shape.iter().map(|&n| n as i64).collect();
-    let tensor = Tensor::empty(&shape, (Kind::Float, Device::Cpu));
+    let tensor = Tensor::f_empty(&shape, (Kind::Float, Device::Cpu))?;
     let len = tensor.numel();
     if len == 0 {
-        return tensor;
+        return Ok(tensor);
     }
     // SAFETY: the tensor was made one line above, is contiguous f32 on the CPU with `len` elements,
     // and nobody else holds it while `out` lives. Every element is written below before it is read.
@@ -235,13 +315,13 @@ fn decoded(
             decode(bytes, out);
         }
     });
-    tensor
+    Ok(tensor)
 }
 
 /// Puts the rows of a query or key projection from interleaved rotary pairs (x0 y0 x1 y1 ...) into
 /// split halves (x0 x1 ... y0 y1 ...), head by head.
-fn split_halves(tensor: &Tensor, heads: usize) -> Tensor {
+fn split_halves(tensor: &Tensor, heads: usize) -> Result<Tensor, tch::TchError> {
     let shape = tensor.size();
     let (heads, rows) = (heads as i64, shape[0]);
-    tensor.view([heads, rows / heads / 2, 2, -1]).transpose(1, 2).contiguous().view(shape.as_slice())
+    tensor.f_view([heads, rows / heads / 2, 2, -1])?.f_transpose(1, 2)?.f_contiguous()?.f_view(shape.as_slice())
 }

@@ -159,15 +159,20 @@ impl<'a> Builder<'a> {
         let rows: usize = parts.iter().map(|(_, rows)| rows).sum();
         let shape =
             |rows: usize| -> Vec<i64> { std::iter::once(rows).chain(rest.iter().copied()).map(|n| n as i64).collect() };
-        let stored = if self.keep == Keep::Masters { Kind::Float } else { self.kind };
-        let master = Tensor::empty(shape(rows), (stored, Device::Cpu));
-        let mut first = 0;
-        let mut places = Vec::with_capacity(parts.len());
+        // Nothing is allocated for what a configuration merely claims.
+        let mut all = Vec::with_capacity(parts.len());
         for (part, rows) in parts {
             let loaded = source(part)?;
             if loaded.size() != shape(*rows) {
                 return Err(LoadError::Shape { name: part.clone(), expected: shape(*rows), got: loaded.size() });
             }
+            all.push(loaded);
+        }
+        let stored = if self.keep == Keep::Masters { Kind::Float } else { self.kind };
+        let master = Tensor::empty(shape(rows), (stored, Device::Cpu));
+        let mut first = 0;
+        let mut places = Vec::with_capacity(parts.len());
+        for ((part, rows), loaded) in parts.iter().zip(all) {
             master.narrow(0, first as i64, *rows as i64).copy_(&loaded);
             places.push((part.clone(), first, *rows));
             first += rows;

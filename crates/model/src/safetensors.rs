@@ -8,8 +8,10 @@ use half::{bf16, f16};
 use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
+use tch::Tensor;
 
-use crate::CheckpointError;
+use crate::checkpoint::decoded;
+use crate::{CheckpointError, GgmlType};
 
 /// The name of an unsharded weights file.
 pub(crate) const SINGLE: &str = "model.safetensors";
@@ -37,7 +39,15 @@ pub(crate) struct Stored {
 impl Weights {
     /// Opens the folder's weights and checks that every tensor's bytes are there.
     pub(crate) fn open(folder: &Path) -> Result<Self, CheckpointError> {
-        let files = shard_files(folder)?;
+        Self::of(shard_files(folder)?)
+    }
+
+    /// Opens one file.
+    pub(crate) fn open_file(file: &Path) -> Result<Self, CheckpointError> {
+        Self::of(vec![(file.to_owned(), BTreeSet::new())])
+    }
+
+    fn of(files: Vec<(PathBuf, BTreeSet<String>)>) -> Result<Self, CheckpointError> {
         let mut weights = Self { shards: Vec::new(), tensors: BTreeMap::new() };
         for (file, promised) in files {
             weights.add(&file)?;
@@ -102,6 +112,20 @@ impl Weights {
 
     pub(crate) fn get(&self, name: &str) -> Option<&Stored> {
         self.tensors.get(name)
+    }
+
+    /// The type of most of the weights.
+    pub(crate) fn kind(&self) -> GgmlType {
+        let size =
+            |dtype: Dtype| self.tensors.values().filter(|t| t.dtype == dtype).map(|t| t.bytes.len()).sum::<usize>();
+        let kinds = [(Dtype::F32, GgmlType::F32), (Dtype::F16, GgmlType::F16), (Dtype::BF16, GgmlType::Bf16)];
+        kinds.into_iter().max_by_key(|(dtype, _)| size(*dtype)).map_or(GgmlType::F32, |(_, kind)| kind)
+    }
+
+    /// Reads a tensor as f32.
+    pub(crate) fn tensor(&self, stored: &Stored) -> Result<Tensor, tch::TchError> {
+        let (bytes, size, decode) = self.read(stored);
+        decoded(bytes, &stored.shape, 1, size, decode)
     }
 
     /// The coded bytes of a tensor, the bytes of one element, and the function that decodes them.

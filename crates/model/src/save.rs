@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use safetensors::tensor::View;
 use safetensors::{Dtype, SafeTensorError, serialize_to_file};
@@ -11,7 +12,7 @@ use serde_json::{Map, Value, json};
 use tch::{Kind, Tensor};
 
 use crate::safetensors::{INDEX, SINGLE};
-use crate::{CheckpointError, Config, Tokenizer};
+use crate::{Checkpoint, CheckpointError, Config, Tokenizer};
 
 /// A weights file holds at most this many bytes of tensors, as transformers splits them.
 const SHARD_BYTES: usize = 5_000_000_000;
@@ -32,13 +33,34 @@ pub fn save_folder(
     tokenizer: &Tokenizer,
     kind: Kind,
 ) -> Result<(), CheckpointError> {
-    save_in_shards(dir, config, tensors, tokenizer, kind, SHARD_BYTES)
+    save_in_shards(dir, config, held(tensors), tokenizer, kind, SHARD_BYTES)
 }
 
-fn save_in_shards(
+/// Writes a checkpoint as a Hugging Face folder, as [`save_folder`] does, reading one tensor at a time.
+///
+/// # Errors
+/// If the tokenizer cannot be read, a file cannot be written, or `kind` is another type.
+pub fn save_checkpoint(dir: &Path, checkpoint: &Checkpoint, kind: Kind) -> Result<(), CheckpointError> {
+    let tokenizer = checkpoint.tokenizer()?;
+    let sources = checkpoint.names().into_iter().map(|name| Ok((name.to_owned(), checkpoint.shape(name)?)));
+    let sources: Vec<_> = sources.collect::<Result<_, CheckpointError>>()?;
+    let sources = sources.into_iter().map(|(name, shape)| (name, shape, Values::Checkpoint(checkpoint)));
+    save_in_shards(dir, checkpoint.config(), sources, &tokenizer, kind, SHARD_BYTES)
+}
+
+fn held(
+    tensors: impl IntoIterator<Item = (String, Tensor)>,
+) -> impl Iterator<Item = (String, Vec<usize>, Values<'static>)> {
+    tensors.into_iter().map(|(name, tensor)| {
+        let shape = tensor.size().iter().map(|&n| n as usize).collect();
+        (name, shape, Values::Tensor(tensor))
+    })
+}
+
+fn save_in_shards<'a>(
     dir: &Path,
     config: &Config,
-    tensors: impl IntoIterator<Item = (String, Tensor)>,
+    tensors: impl IntoIterator<Item = (String, Vec<usize>, Values<'a>)>,
     tokenizer: &Tokenizer,
     kind: Kind,
     shard_bytes: usize,
@@ -86,14 +108,23 @@ fn generation_config(config: &Config, tokenizer: &Tokenizer) -> Value {
 }
 
 /// A tensor that is converted when its turn to be written comes.
-struct Lazy {
-    tensor: Tensor,
+struct Lazy<'a> {
+    name: String,
+    from: Values<'a>,
     shape: Vec<usize>,
     kind: Kind,
     dtype: Dtype,
+    /// What went wrong in reading it: the writer's interface has no place for an error.
+    failed: &'a Mutex<Option<CheckpointError>>,
 }
 
-impl View for Lazy {
+/// Where a tensor's values come from.
+enum Values<'a> {
+    Tensor(Tensor),
+    Checkpoint(&'a Checkpoint),
+}
+
+impl View for Lazy<'_> {
     fn dtype(&self) -> Dtype {
         self.dtype
     }
@@ -103,9 +134,18 @@ impl View for Lazy {
     }
 
     fn data(&self) -> Cow<'_, [u8]> {
-        let tensor = self.tensor.detach().to_device(tch::Device::Cpu).to_kind(self.kind).contiguous();
         let mut bytes = vec![0; self.data_len()];
-        tensor.copy_data_u8(&mut bytes, tensor.numel());
+        let tensor = match &self.from {
+            Values::Tensor(tensor) => Ok(tensor.shallow_clone()),
+            Values::Checkpoint(checkpoint) => checkpoint.tensor(&self.name),
+        };
+        match tensor {
+            Ok(tensor) => {
+                let tensor = tensor.detach().to_device(tch::Device::Cpu).to_kind(self.kind).contiguous();
+                tensor.copy_data_u8(&mut bytes, tensor.numel());
+            }
+            Err(error) => *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error),
+        }
         Cow::Owned(bytes)
     }
 
@@ -114,18 +154,18 @@ impl View for Lazy {
     }
 }
 
-fn write_weights(
+fn write_weights<'a>(
     dir: &Path,
-    tensors: impl IntoIterator<Item = (String, Tensor)>,
+    tensors: impl IntoIterator<Item = (String, Vec<usize>, Values<'a>)>,
     kind: Kind,
     dtype: Dtype,
     shard_bytes: usize,
 ) -> Result<(), CheckpointError> {
-    let mut shards: Vec<Vec<(String, Lazy)>> = vec![Vec::new()];
+    let failed = Mutex::new(None);
+    let mut shards: Vec<Vec<(String, Lazy<'_>)>> = vec![Vec::new()];
     let (mut filled, mut total) = (0, 0);
-    for (name, tensor) in tensors {
-        let shape = tensor.size().iter().map(|&n| n as usize).collect();
-        let lazy = Lazy { tensor, shape, kind, dtype };
+    for (name, shape, from) in tensors {
+        let lazy = Lazy { name: name.clone(), from, shape, kind, dtype, failed: &failed };
         let size = lazy.data_len();
         if filled > 0 && filled + size > shard_bytes {
             shards.push(Vec::new());
@@ -150,6 +190,9 @@ fn write_weights(
             SafeTensorError::IoError(e) => CheckpointError::io(&path)(e),
             other => CheckpointError::malformed(&path, "weights", "tensors that can be written", other.to_string()),
         })?;
+        if let Some(error) = failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            return Err(error);
+        }
         File::open(&path).and_then(|f| f.sync_all()).map_err(CheckpointError::io(&path))?;
     }
     if count > 1 {
@@ -185,7 +228,7 @@ mod tests {
     #[test]
     fn shards_are_listed_and_read_back() {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        write_weights(dir.path(), tensors(), Kind::Float, Dtype::F32, 80).expect("writes");
+        write_weights(dir.path(), held(tensors()), Kind::Float, Dtype::F32, 80).expect("writes");
         let mut files: Vec<_> =
             dir.path().read_dir().expect("lists").map(|e| e.expect("entry").file_name().into_string()).collect();
         files.sort();
@@ -219,7 +262,7 @@ mod tests {
         }
         let dir = tempfile::tempdir().expect("a temporary folder");
         std::os::unix::fs::symlink("/dev/full", dir.path().join(SINGLE)).expect("links");
-        let error = write_weights(dir.path(), tensors(), Kind::Float, Dtype::F32, 1 << 20).expect_err("full");
+        let error = write_weights(dir.path(), held(tensors()), Kind::Float, Dtype::F32, 1 << 20).expect_err("full");
         assert!(matches!(error, CheckpointError::Io { .. }), "{error}");
     }
 }

@@ -27,6 +27,25 @@ fn blocks_decode_to_the_same_bits_as_ggml() {
 }
 
 #[test]
+fn numbers_are_coded_as_gguf_py_codes_them() {
+    let fixture = common::json("quant.json");
+    let values: Vec<f32> =
+        bytes(fixture["f32"].as_str().expect("hex")).as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+    for kind in GgmlType::WRITTEN {
+        let cases = fixture["cases"].as_array().expect("cases");
+        let case = cases.iter().find(|case| case["type"] == kind.name()).expect("a case for every written type");
+        let expected = bytes(case["bytes"].as_str().expect("hex"));
+        let mut got = Vec::new();
+        kind.quantize(&values, &mut got);
+        let size = kind.block_bytes();
+        for (index, (got, expected)) in got.chunks(size).zip(expected.chunks(size)).enumerate() {
+            assert_eq!(got, expected, "{}, block {index}", kind.name());
+        }
+        assert_eq!(got.len(), expected.len());
+    }
+}
+
+#[test]
 fn a_gguf_file_holds_the_same_model_as_the_folder_it_was_made_from() {
     let gguf = Checkpoint::open(common::fixture("tiny-llama.gguf")).expect("opens");
     let folder = Checkpoint::open(common::fixture("tiny-llama")).expect("opens");
@@ -189,10 +208,11 @@ fn sizes_that_overflow_are_refused() {
     let bytes = tiny();
     let at = bytes.windows(name.len()).position(|window| window == name).expect("there") + name.len();
     for (what, place, new, expected) in [
+        ("no rows", at + 12, 0_u64.to_le_bytes().to_vec(), "from 1 on"),
         ("dimensions", at, 5_u32.to_le_bytes().to_vec(), "at most 4 dimensions"),
         ("row", at + 4, u64::MAX.to_le_bytes().to_vec(), "fits in memory"),
         ("rows", at + 12, (1_u64 << 40).to_le_bytes().to_vec(), "within the file"),
-        ("type", at + 20, 10_u32.to_le_bytes().to_vec(), "got type 10 (Q2_K)"),
+        ("type", at + 20, 15_u32.to_le_bytes().to_vec(), "got type 15 (Q8_K)"),
         ("blocks", at + 20, 12_u32.to_le_bytes().to_vec(), "multiple of 256"),
         ("offset", at + 24, u64::MAX.to_le_bytes().to_vec(), "within the file"),
         ("alignment", at + 24, 33_u64.to_le_bytes().to_vec(), "alignment to 32"),

@@ -123,12 +123,24 @@ A line of the file is {\"prompt\": \"...\"} or {\"messages\": [{\"role\": \"user
     #[command(after_help = "Examples:
   relign pull smollm2
   relign pull HuggingFaceTB/SmolLM2-135M-Instruct
+  relign pull org/name@v1.0             a branch, a tag or a commit
+  relign pull org/name:model-Q8_0.gguf  one GGUF file of a repository
 
-Models lie in ~/.cache/relign/models; RELIGN_MODELS names another folder, HF_ENDPOINT another hub.")]
+Models of the hub lie where Python's huggingface_hub keeps them: HF_HOME, HF_HUB_CACHE, HF_TOKEN,
+HF_ENDPOINT and HF_HUB_OFFLINE mean what they mean there. Built-in models lie in
+~/.cache/relign/models, or where RELIGN_MODELS says.")]
     Pull {
         /// A built-in name or a hub id
         model: String,
     },
+    /// Write a model in another format: GGUF or a Hugging Face folder
+    #[command(after_help = "Examples:
+  relign convert runs/quickstart-1 --out trained.gguf --type q8_0     for llama.cpp
+  relign convert smollm2 --out smollm2-folder --type bf16             for transformers
+  relign convert my-adapter --base smollm2 --out merged               a PEFT adapter, merged
+
+OUT is a GGUF file where it ends in .gguf, else a Hugging Face folder. Nothing is overwritten.")]
+    Convert(commands::convert::Asked),
     /// Look at this machine, or at a server: what was found, what is wrong, what to do
     #[command(after_help = "Examples:
   relign doctor
@@ -158,6 +170,7 @@ impl Command {
             Self::List => commands::list::run(json),
             Self::Explain { name } => commands::explain::run(&name, json),
             Self::Pull { model } => commands::pull::run(&model, json),
+            Self::Convert(asked) => commands::convert::run(&asked, json),
             Self::Doctor(asked) => commands::doctor::run(&asked, json),
             Self::Completions { shell } => commands::completions::run(shell),
             Self::Schema => commands::completions::schema(),

@@ -129,12 +129,15 @@ impl Generator {
                 let options = "--dtype, --weights and --kv-cache";
                 return Err(Usage::error(format!("{options} are for a model here; MODEL is {model}")));
             }
+            if sampling.base.is_some() {
+                return Err(Usage::error(format!("--base is for a PEFT folder; MODEL is {model}")));
+            }
             return Self::connect(model, server);
         }
         if let Some(option) = server.given() {
             return Err(Usage::error(format!("{option} is for a server, http://HOST:PORT/v1; MODEL is {model}")));
         }
-        let mut loaded = Loaded::open_to_sample(model, dtype, read.weights)?;
+        let mut loaded = Loaded::open_to_sample(model, sampling.base.as_deref(), dtype, read.weights)?;
         let engine = loaded.engine(read, sequences, 0)?;
         let Loaded { path, policy, tokenizer } = loaded;
         let dtype = kind_name(policy.kind());

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use relign_core::{Dtype, KvCache, RolloutWeights};
 use relign_engine::{Engine, EngineOptions};
-use relign_model::{Checkpoint, Config, Kind, LoadError, Policy, Source, Tokenizer, resolve_dtype};
+use relign_model::{Config, Kind, LoadError, Policy, Source, Tokenizer, resolve_dtype};
 use sha2::{Digest, Sha256};
 
 use crate::models;
@@ -28,23 +28,37 @@ impl Loaded {
     /// # Errors
     /// If there is no such model or it cannot be read.
     pub(crate) fn open(model: &str, dtype: Dtype) -> anyhow::Result<Self> {
-        Self::read(model, &|config, source| Policy::load(config, source, resolve_dtype(dtype)))
+        Self::read(model, None, &|config, source| Policy::load(config, source, resolve_dtype(dtype)))
     }
 
-    /// Reads MODEL to sample from it alone, which takes less memory.
+    /// Reads MODEL to sample from it alone, which takes less memory. A PEFT folder is merged into the
+    /// model `base`, or the one that it names.
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub(crate) fn open_to_sample(model: &str, dtype: Dtype, weights: RolloutWeights) -> anyhow::Result<Self> {
-        Self::read(model, &|config, source| Policy::load_to_sample(config, source, resolve_dtype(dtype), weights))
+    pub(crate) fn open_to_sample(
+        model: &str,
+        base: Option<&str>,
+        dtype: Dtype,
+        weights: RolloutWeights,
+    ) -> anyhow::Result<Self> {
+        Self::read(model, base, &|config, source| Policy::load_to_sample(config, source, resolve_dtype(dtype), weights))
     }
 
-    fn read(model: &str, load: &dyn Fn(&Config, Source<'_>) -> Result<Policy, LoadError>) -> anyhow::Result<Self> {
-        let path = models::resolve(model)?;
-        let checkpoint = Checkpoint::open(&path)?;
+    fn read(
+        model: &str,
+        base: Option<&str>,
+        load: &dyn Fn(&Config, Source<'_>) -> Result<Policy, LoadError>,
+    ) -> anyhow::Result<Self> {
+        let (path, checkpoint) = models::open(model, base)?;
         let tokenizer = Arc::new(checkpoint.tokenizer()?);
-        let source = |name: &str| checkpoint.tensor(name).map_err(LoadError::from);
+        let bar = models::progress::tensors("reading the model", checkpoint.names().len());
+        let source = |name: &str| {
+            bar.inc(1);
+            checkpoint.tensor(name).map_err(LoadError::from)
+        };
         let policy = load(checkpoint.config(), &source).with_context(|| format!("model {}", path.display()))?;
+        bar.finish_and_clear();
         Ok(Self { path, policy, tokenizer })
     }
 

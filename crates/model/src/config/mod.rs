@@ -82,13 +82,18 @@ impl Config {
         let (hidden, heads) = (words.count("hidden_size")?, words.count("num_attention_heads")?);
         let kv_heads = words.count_or("num_key_value_heads", heads)?;
         let head_dim = words.count_or("head_dim", hidden / heads)?;
+        let layers = words.count("num_hidden_layers")?;
         if !heads.is_multiple_of(kv_heads) || !head_dim.is_multiple_of(2) {
             return Err(ConfigInvalid(format!(
                 "heads: expected a multiple of the key-value heads and an even width, got {heads} heads, {kv_heads} key-value heads of {head_dim}"
             )));
         }
+        // Both say how much memory a mere configuration takes.
+        if head_dim > 1 << 16 || layers > 1 << 16 {
+            let got = format!("{layers} layers with heads of {head_dim}");
+            return Err(ConfigInvalid(format!("expected at most 65536 layers and as wide heads, got {got}")));
+        }
         words.refuse(&["attn_logit_softcapping", "final_logit_softcapping", "use_bidirectional_attention"])?;
-        let layers = words.count("num_hidden_layers")?;
         let scalar = words.number("query_pre_attn_scalar")?.unwrap_or(head_dim as f64);
         let ropes = rope::read(&words, head_dim, tokens)?;
         Ok(Self {

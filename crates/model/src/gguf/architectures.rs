@@ -98,6 +98,11 @@ impl Architecture {
         ARCHITECTURES.iter().find(|architecture| architecture.gguf == name)
     }
 
+    /// The architecture of a `model_type`.
+    pub(super) fn of_model_type(name: &str) -> Option<&'static Self> {
+        ARCHITECTURES.iter().find(|architecture| architecture.model_type == name)
+    }
+
     /// All names, for errors.
     pub(super) fn names() -> String {
         ARCHITECTURES.iter().map(|a| a.gguf).collect::<Vec<_>>().join(", ")
@@ -114,6 +119,20 @@ impl Architecture {
         let number = layer.parse::<u32>().ok().filter(|n| n.to_string() == layer)?;
         let known = parts.next().is_none() && matches!(kind, "weight" | "bias");
         known.then(|| format!("model.layers.{number}.{hf}.{kind}"))
+    }
+
+    /// The GGUF name of a tensor.
+    pub(super) fn gguf_name(&self, name: &str) -> Option<String> {
+        if let Some((gguf, _)) = OUTER.iter().find(|(_, hf)| *hf == name) {
+            return Some((*gguf).to_owned());
+        }
+        let (layer, rest) = name.strip_prefix("model.layers.")?.split_once('.')?;
+        let (module, kind) = rest.rsplit_once('.')?;
+        let mut known = self.modules.iter().chain(INNER).filter(|(_, hf)| *hf == module);
+        known.find_map(|(gguf, _)| {
+            let gguf = format!("blk.{layer}.{gguf}.{kind}");
+            (self.hf_name(&gguf).as_deref() == Some(name)).then_some(gguf)
+        })
     }
 }
 
@@ -137,6 +156,9 @@ mod tests {
         ] {
             let architecture = Architecture::find(arch).expect("known");
             assert_eq!(architecture.hf_name(gguf).as_deref(), hf, "{gguf}");
+            if let Some(hf) = hf {
+                assert_eq!(architecture.gguf_name(hf).as_deref(), Some(gguf));
+            }
         }
     }
 }

@@ -1,8 +1,11 @@
 //! Turns ggml's quantised blocks into f32, bit for bit as ggml's reference code does.
 //!
-//! A block is a run of 32 (or, for the K types, 256) neighbouring elements of a row with a common
-//! scale. Layouts: `ggml-common.h` of <https://github.com/ggml-org/ggml>. Products and sums keep
-//! ggml's order and are never fused, so every machine gives the same bits.
+//! A block is a run of 32 (or, for the K, IQ and ternary types, 256) neighbouring elements of a row
+//! with a common scale. Layouts: `ggml-common.h` of <https://github.com/ggml-org/ggml>. Products and
+//! sums keep the order of gguf-py and are never fused, so every machine gives the same bits.
+
+mod iq;
+mod k;
 
 use half::{bf16, f16};
 
@@ -18,14 +21,31 @@ pub enum GgmlType {
     Q4_1,
     Q5_0,
     Q5_1,
+    Q2K,
+    Q3K,
     Q4K,
     Q5K,
     Q6K,
+    Iq4Nl,
+    Iq4Xs,
+    Iq3Xxs,
+    Iq3S,
+    Iq2Xxs,
+    Iq2Xs,
+    Iq2S,
+    Iq1S,
+    Iq1M,
+    Tq1_0,
+    Tq2_0,
+    Mxfp4,
 }
+
+/// What there is to know about a type: its code in a file, ggml's name, elements and bytes of a block.
+struct Facts(u32, &'static str, usize, usize);
 
 impl GgmlType {
     /// Every type that can be read.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 25] = [
         Self::F32,
         Self::F16,
         Self::Bf16,
@@ -34,9 +54,23 @@ impl GgmlType {
         Self::Q4_1,
         Self::Q5_0,
         Self::Q5_1,
+        Self::Q2K,
+        Self::Q3K,
         Self::Q4K,
         Self::Q5K,
         Self::Q6K,
+        Self::Iq4Nl,
+        Self::Iq4Xs,
+        Self::Iq3Xxs,
+        Self::Iq3S,
+        Self::Iq2Xxs,
+        Self::Iq2Xs,
+        Self::Iq2S,
+        Self::Iq1S,
+        Self::Iq1M,
+        Self::Tq1_0,
+        Self::Tq2_0,
+        Self::Mxfp4,
     ];
 
     /// The type of a code in a file; `None` where it cannot be read.
@@ -45,67 +79,58 @@ impl GgmlType {
         Self::ALL.into_iter().find(|kind| kind.code() == code)
     }
 
+    const fn facts(self) -> Facts {
+        match self {
+            Self::F32 => Facts(0, "F32", 1, 4),
+            Self::F16 => Facts(1, "F16", 1, 2),
+            Self::Q4_0 => Facts(2, "Q4_0", 32, 18),
+            Self::Q4_1 => Facts(3, "Q4_1", 32, 20),
+            Self::Q5_0 => Facts(6, "Q5_0", 32, 22),
+            Self::Q5_1 => Facts(7, "Q5_1", 32, 24),
+            Self::Q8_0 => Facts(8, "Q8_0", 32, 34),
+            Self::Q2K => Facts(10, "Q2_K", 256, 84),
+            Self::Q3K => Facts(11, "Q3_K", 256, 110),
+            Self::Q4K => Facts(12, "Q4_K", 256, 144),
+            Self::Q5K => Facts(13, "Q5_K", 256, 176),
+            Self::Q6K => Facts(14, "Q6_K", 256, 210),
+            Self::Iq2Xxs => Facts(16, "IQ2_XXS", 256, 66),
+            Self::Iq2Xs => Facts(17, "IQ2_XS", 256, 74),
+            Self::Iq3Xxs => Facts(18, "IQ3_XXS", 256, 98),
+            Self::Iq1S => Facts(19, "IQ1_S", 256, 50),
+            Self::Iq4Nl => Facts(20, "IQ4_NL", 32, 18),
+            Self::Iq3S => Facts(21, "IQ3_S", 256, 110),
+            Self::Iq2S => Facts(22, "IQ2_S", 256, 82),
+            Self::Iq4Xs => Facts(23, "IQ4_XS", 256, 136),
+            Self::Iq1M => Facts(29, "IQ1_M", 256, 56),
+            Self::Bf16 => Facts(30, "BF16", 1, 2),
+            Self::Tq1_0 => Facts(34, "TQ1_0", 256, 54),
+            Self::Tq2_0 => Facts(35, "TQ2_0", 256, 66),
+            Self::Mxfp4 => Facts(39, "MXFP4", 32, 17),
+        }
+    }
+
     /// The code in a file.
     #[must_use]
     pub const fn code(self) -> u32 {
-        match self {
-            Self::F32 => 0,
-            Self::F16 => 1,
-            Self::Q4_0 => 2,
-            Self::Q4_1 => 3,
-            Self::Q5_0 => 6,
-            Self::Q5_1 => 7,
-            Self::Q8_0 => 8,
-            Self::Q4K => 12,
-            Self::Q5K => 13,
-            Self::Q6K => 14,
-            Self::Bf16 => 30,
-        }
+        self.facts().0
     }
 
     /// ggml's name.
     #[must_use]
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::F32 => "F32",
-            Self::F16 => "F16",
-            Self::Bf16 => "BF16",
-            Self::Q8_0 => "Q8_0",
-            Self::Q4_0 => "Q4_0",
-            Self::Q4_1 => "Q4_1",
-            Self::Q5_0 => "Q5_0",
-            Self::Q5_1 => "Q5_1",
-            Self::Q4K => "Q4_K",
-            Self::Q5K => "Q5_K",
-            Self::Q6K => "Q6_K",
-        }
+        self.facts().1
     }
 
     /// Elements in a block.
     #[must_use]
     pub const fn block(self) -> usize {
-        match self {
-            Self::F32 | Self::F16 | Self::Bf16 => 1,
-            Self::Q8_0 | Self::Q4_0 | Self::Q4_1 | Self::Q5_0 | Self::Q5_1 => 32,
-            Self::Q4K | Self::Q5K | Self::Q6K => 256,
-        }
+        self.facts().2
     }
 
     /// Bytes of a block.
     #[must_use]
     pub const fn block_bytes(self) -> usize {
-        match self {
-            Self::F32 => 4,
-            Self::F16 | Self::Bf16 => 2,
-            Self::Q8_0 => 34,
-            Self::Q4_0 => 18,
-            Self::Q4_1 => 20,
-            Self::Q5_0 => 22,
-            Self::Q5_1 => 24,
-            Self::Q4K => 144,
-            Self::Q5K => 176,
-            Self::Q6K => 210,
-        }
+        self.facts().3
     }
 
     /// Decodes whole blocks from `bytes` into `out`.
@@ -125,9 +150,23 @@ impl GgmlType {
             Self::Q4_1 => each(bytes, out, q4_1),
             Self::Q5_0 => each(bytes, out, q5_0),
             Self::Q5_1 => each(bytes, out, q5_1),
-            Self::Q4K => each(bytes, out, q4_k),
-            Self::Q5K => each(bytes, out, q5_k),
-            Self::Q6K => each(bytes, out, q6_k),
+            Self::Q2K => each(bytes, out, k::q2),
+            Self::Q3K => each(bytes, out, k::q3),
+            Self::Q4K => each(bytes, out, k::q4),
+            Self::Q5K => each(bytes, out, k::q5),
+            Self::Q6K => each(bytes, out, k::q6),
+            Self::Tq1_0 => each(bytes, out, k::tq1),
+            Self::Tq2_0 => each(bytes, out, k::tq2),
+            Self::Iq4Nl => each(bytes, out, iq::iq4_nl),
+            Self::Iq4Xs => each(bytes, out, iq::iq4_xs),
+            Self::Iq3Xxs => each(bytes, out, iq::iq3_xxs),
+            Self::Iq3S => each(bytes, out, iq::iq3_s),
+            Self::Iq2Xxs => each(bytes, out, iq::iq2_xxs),
+            Self::Iq2Xs => each(bytes, out, iq::iq2_xs),
+            Self::Iq2S => each(bytes, out, iq::iq2_s),
+            Self::Iq1S => each(bytes, out, iq::iq1_s),
+            Self::Iq1M => each(bytes, out, iq::iq1_m),
+            Self::Mxfp4 => each(bytes, out, iq::mxfp4),
         }
     }
 }
@@ -135,12 +174,11 @@ impl GgmlType {
 /// How an error should call a type that cannot be read.
 pub(super) fn name_of(code: u32) -> &'static str {
     match code {
-        10 => " (Q2_K)",
-        11 => " (Q3_K)",
+        9 => " (Q8_1)",
         15 => " (Q8_K)",
-        16..=23 | 29 => " (an IQ type)",
-        34 | 35 => " (a ternary type)",
-        39 => " (MXFP4)",
+        24..=28 => " (an integer or a double)",
+        40 => " (NVFP4)",
+        41 => " (Q1_0)",
         _ => "",
     }
 }
@@ -207,63 +245,5 @@ fn q5_1(block: &[u8; 24], out: &mut [f32; 32]) {
         let top = (byte >> 4) | ((high >> (i + 16) << 4) & 16) as u8;
         out[i] = f32::from(low) * d + m;
         out[i + 16] = f32::from(top) * d + m;
-    }
-}
-
-/// The `j`-th of eight pairs of 6-bit scale and minimum, packed into twelve bytes.
-fn scale_min(j: usize, packed: &[u8]) -> (f32, f32) {
-    let (scale, min) = if j < 4 {
-        (packed[j] & 63, packed[j + 4] & 63)
-    } else {
-        ((packed[j + 4] & 15) | (packed[j - 4] >> 6 << 4), (packed[j + 4] >> 4) | (packed[j] >> 6 << 4))
-    };
-    (f32::from(scale), f32::from(min))
-}
-
-fn q4_k(block: &[u8; 144], out: &mut [f32; 256]) {
-    let (d, dmin) = (half(block, 0), half(block, 2));
-    let (scales, quants) = (&block[4..16], &block[16..]);
-    for (pair, out) in out.as_chunks_mut::<64>().0.iter_mut().enumerate() {
-        let quants = &quants[32 * pair..32 * pair + 32];
-        let (s1, m1) = scale_min(2 * pair, scales);
-        let (s2, m2) = scale_min(2 * pair + 1, scales);
-        let (d1, m1, d2, m2) = (d * s1, dmin * m1, d * s2, dmin * m2);
-        for i in 0..32 {
-            out[i] = d1 * f32::from(quants[i] & 15) - m1;
-            out[i + 32] = d2 * f32::from(quants[i] >> 4) - m2;
-        }
-    }
-}
-
-fn q5_k(block: &[u8; 176], out: &mut [f32; 256]) {
-    let (d, dmin) = (half(block, 0), half(block, 2));
-    let (scales, high, quants) = (&block[4..16], &block[16..48], &block[48..]);
-    for (pair, out) in out.as_chunks_mut::<64>().0.iter_mut().enumerate() {
-        let quants = &quants[32 * pair..32 * pair + 32];
-        let (s1, m1) = scale_min(2 * pair, scales);
-        let (s2, m2) = scale_min(2 * pair + 1, scales);
-        let (d1, m1, d2, m2) = (d * s1, dmin * m1, d * s2, dmin * m2);
-        for i in 0..32 {
-            let bits = high[i] >> (2 * pair);
-            out[i] = d1 * f32::from((quants[i] & 15) + ((bits & 1) << 4)) - m1;
-            out[i + 32] = d2 * f32::from((quants[i] >> 4) + ((bits & 2) << 3)) - m2;
-        }
-    }
-}
-
-fn q6_k(block: &[u8; 210], out: &mut [f32; 256]) {
-    let d = half(block, 208);
-    for (part, out) in out.as_chunks_mut::<128>().0.iter_mut().enumerate() {
-        let low = &block[64 * part..64 * part + 64];
-        let high = &block[128 + 32 * part..128 + 32 * part + 32];
-        let scales = &block[192 + 8 * part..192 + 8 * part + 8];
-        for i in 0..32 {
-            let quant = |nibble: u8, shift: u32| f32::from((nibble | (high[i] >> shift & 3) << 4) as i8 - 32);
-            let scale = |j: usize| d * f32::from(scales[i / 16 + 2 * j] as i8);
-            out[i] = scale(0) * quant(low[i] & 15, 0);
-            out[i + 32] = scale(1) * quant(low[i + 32] & 15, 2);
-            out[i + 64] = scale(2) * quant(low[i] >> 4, 4);
-            out[i + 96] = scale(3) * quant(low[i + 32] >> 4, 6);
-        }
     }
 }

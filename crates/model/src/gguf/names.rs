@@ -47,10 +47,6 @@ pub(crate) fn translate(gguf: &Gguf) -> Result<Translation, CheckpointError> {
         let known = Architecture::names();
         return Err(unsupported(format!("general.architecture: expected one of {known}, got {arch}")));
     };
-    if let Some(parts @ 2..) = gguf.unsigned("split.count")? {
-        let what = format!("one of {parts} parts of a split file; join them first (llama-gguf-split --merge)");
-        return Err(unsupported(what));
-    }
     let key = |name: &str| format!("{arch}.{name}");
     let heads = gguf.required(&key("attention.head_count"))?;
     let kv_heads = gguf.unsigned(&key("attention.head_count_kv"))?.unwrap_or(heads);

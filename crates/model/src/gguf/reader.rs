@@ -11,12 +11,14 @@ use std::path::{Path, PathBuf};
 use memmap2::Mmap;
 
 use super::GgmlType;
+use super::cursor::{Cursor, FLOAT, MIN_ENTRY, MIN_TENSOR, STRING};
 use crate::CheckpointError;
 
 /// An open GGUF file: its metadata, and its tensors by their GGUF names.
 pub struct Gguf {
     path: PathBuf,
-    map: Mmap,
+    /// The file, or all parts of a split model in order; metadata lie in the first.
+    maps: Vec<Mmap>,
     metadata: BTreeMap<String, GgufValue>,
     tensors: Vec<GgufTensor>,
     by_name: HashMap<String, usize>,
@@ -57,6 +59,8 @@ pub struct GgufTensor {
     pub shape: Vec<usize>,
     /// Its bytes within the file.
     pub bytes: Range<usize>,
+    /// Which of a split model's files it lies in, from 0.
+    pub part: usize,
 }
 
 impl GgufTensor {
@@ -73,36 +77,19 @@ impl GgufTensor {
     }
 }
 
-/// The smallest encodings of a metadata entry (empty key, type, one byte) and of a tensor's entry
-/// (empty name, no dimensions, type, offset): they bound the counts that a file may claim.
-const MIN_ENTRY: usize = 8 + 4 + 1;
-const MIN_TENSOR: usize = 8 + 4 + 4 + 8;
-const MAX_DIMS: u32 = 4;
-const MAX_DEPTH: u32 = 4;
-
-const FLOAT: u32 = 6;
-const BOOL: u32 = 7;
-const STRING: u32 = 8;
-const ARRAY: u32 = 9;
-
-/// The bytes of a scalar metadata type; `None` for strings, arrays and unknown codes.
-const fn scalar_size(kind: u32) -> Option<usize> {
-    match kind {
-        0 | 1 | BOOL => Some(1),
-        2 | 3 => Some(2),
-        4..=6 => Some(4),
-        10..=12 => Some(8),
-        _ => None,
-    }
-}
+/// In how many files a split model lies.
+const SPLIT_COUNT: &str = "split.count";
 
 impl Gguf {
     /// Opens and checks a file: structure, names, every tensor's extent. Tensor data is not read.
+    /// Of a model that was split into several files, `path` names the first
+    /// (`NAME-00001-of-00003.gguf`) and the others lie beside it.
     ///
     /// # Errors
-    /// If the file cannot be opened, is no GGUF file, is truncated or contradicts itself.
+    /// If the file cannot be opened, is no GGUF file, is truncated or contradicts itself, or if a part
+    /// of a split model is missing.
     pub fn open(path: &Path) -> Result<Self, CheckpointError> {
-        Self::read(path, true)
+        Self::open_all(path, true)
     }
 
     /// As [`open`](Self::open), but of a file whose tensor data may be cut off: only what is asked for
@@ -111,7 +98,59 @@ impl Gguf {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn open_header(path: &Path) -> Result<Self, CheckpointError> {
-        Self::read(path, false)
+        Self::open_all(path, false)
+    }
+
+    fn open_all(path: &Path, whole: bool) -> Result<Self, CheckpointError> {
+        let mut first = Self::read(path, whole)?;
+        if let Some(count @ 2..) = first.unsigned(SPLIT_COUNT)? {
+            first.add_parts(count, whole)?;
+        }
+        Ok(first)
+    }
+
+    fn add_parts(&mut self, count: u64, whole: bool) -> Result<(), CheckpointError> {
+        let path = self.path.clone();
+        let bad = |thing: &str, expected: String, got: String| CheckpointError::malformed(&path, thing, expected, got);
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let number = self.unsigned("split.no")?.unwrap_or(0);
+        let stem = name.strip_suffix(&format!("-00001-of-{count:05}.gguf")).filter(|_| number == 0);
+        let Some(stem) = stem else {
+            let expected = format!("the first of {count} parts, called NAME-00001-of-{count:05}.gguf");
+            return Err(bad("split model", expected, format!("part {} called {name}", number.saturating_add(1))));
+        };
+        for part in 1..count {
+            let file = path.with_file_name(format!("{stem}-{:05}-of-{count:05}.gguf", part + 1));
+            if !file.is_file() {
+                let thing = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                let hint = format!("the model was split into {count} files");
+                return Err(CheckpointError::MissingFile { path: path.clone(), thing, hint });
+            }
+            let other = Self::read(&file, whole)?;
+            if other.unsigned("split.no")? != Some(part) || other.unsigned(SPLIT_COUNT)? != Some(count) {
+                let got = format!("{:?} of {:?}", other.unsigned("split.no")?, other.unsigned(SPLIT_COUNT)?);
+                return Err(CheckpointError::malformed(&file, "split.no", format!("{part} of {count}"), got));
+            }
+            for mut tensor in other.tensors {
+                tensor.part = self.maps.len();
+                if self.by_name.insert(tensor.name.clone(), self.tensors.len()).is_some() {
+                    let got = format!("{} twice", tensor.name);
+                    return Err(CheckpointError::malformed(&file, "tensors", "names unique among the parts", got));
+                }
+                self.tensors.push(tensor);
+            }
+            self.maps.extend(other.maps);
+        }
+        if let Some(total) = self.unsigned("split.tensors.count")?
+            && total != self.tensors.len() as u64
+        {
+            return Err(bad(
+                "split.tensors.count",
+                format!("{total} tensors in all parts"),
+                self.tensors.len().to_string(),
+            ));
+        }
+        Ok(())
     }
 
     fn read(path: &Path, whole: bool) -> Result<Self, CheckpointError> {
@@ -174,7 +213,7 @@ impl Gguf {
                 return Err(bad("tensors", "unique names", format!("{} twice", tensor.name)));
             }
         }
-        Ok(Self { path: path.to_owned(), map, metadata, tensors, by_name })
+        Ok(Self { path: path.to_owned(), maps: vec![map], metadata, tensors, by_name })
     }
 
     /// The file.
@@ -200,8 +239,8 @@ impl Gguf {
     /// # Errors
     /// If the file ends before them.
     pub fn data(&self, tensor: &GgufTensor) -> Result<&[u8], CheckpointError> {
-        let missing = || cut_off(&self.path, tensor, tensor.bytes.len(), self.map.len());
-        self.map.get(tensor.bytes.clone()).ok_or_else(missing)
+        let missing = || cut_off(&self.path, tensor, tensor.bytes.len(), self.maps[tensor.part].len());
+        self.maps[tensor.part].get(tensor.bytes.clone()).ok_or_else(missing)
     }
 
     /// All metadata by key.
@@ -287,7 +326,7 @@ impl Gguf {
         let GgufValue::Array { kind: STRING, len, bytes } = value else {
             return Err(self.wrong(key, "an array of strings", Some(value)));
         };
-        let mut cursor = Cursor { path: &self.path, bytes: &self.map[..bytes.end], at: bytes.start };
+        let mut cursor = Cursor { path: &self.path, bytes: &self.maps[0][..bytes.end], at: bytes.start };
         (0..*len).map(|_| cursor.string(key)).collect::<Result<_, _>>().map(Some)
     }
 
@@ -300,7 +339,7 @@ impl Gguf {
         let GgufValue::Array { kind: FLOAT, bytes, .. } = value else {
             return Err(self.wrong(key, "an array of 32-bit floats", Some(value)));
         };
-        let (numbers, _) = self.map[bytes.clone()].as_chunks::<4>();
+        let (numbers, _) = self.maps[0][bytes.clone()].as_chunks::<4>();
         Ok(Some(numbers.iter().map(|number| f32::from_le_bytes(*number)).collect()))
     }
 
@@ -313,7 +352,7 @@ impl Gguf {
         let GgufValue::Array { kind, len, bytes } = value else {
             return Err(self.wrong(key, "an array of whole numbers", Some(value)));
         };
-        let mut cursor = Cursor { path: &self.path, bytes: &self.map[..bytes.end], at: bytes.start };
+        let mut cursor = Cursor { path: &self.path, bytes: &self.maps[0][..bytes.end], at: bytes.start };
         (0..*len)
             .map(|_| match cursor.value(*kind, key)? {
                 GgufValue::Unsigned(n) => {
@@ -331,150 +370,4 @@ fn cut_off(path: &Path, tensor: &GgufTensor, bytes: usize, file: usize) -> Check
     let expected = format!("its {bytes} bytes within the file's {file}");
     let got = "a place beyond the end; the file is truncated or damaged";
     CheckpointError::malformed(path, format!("tensor {}", tensor.name), expected, got)
-}
-
-struct Cursor<'a> {
-    path: &'a Path,
-    bytes: &'a [u8],
-    at: usize,
-}
-
-impl<'a> Cursor<'a> {
-    fn bad(&self, thing: &str, expected: impl Into<String>, got: impl Into<String>) -> CheckpointError {
-        CheckpointError::malformed(self.path, thing, expected, got)
-    }
-
-    fn take(&mut self, len: usize, thing: &str) -> Result<&'a [u8], CheckpointError> {
-        let left = self.bytes.len() - self.at;
-        if len > left {
-            let at = self.at;
-            return Err(self.bad(thing, format!("{len} bytes at {at}"), format!("{left}; the file is truncated")));
-        }
-        self.at += len;
-        Ok(&self.bytes[self.at - len..self.at])
-    }
-
-    fn array<const N: usize>(&mut self, thing: &str) -> Result<[u8; N], CheckpointError> {
-        let mut out = [0; N];
-        out.copy_from_slice(self.take(N, thing)?);
-        Ok(out)
-    }
-
-    fn u32(&mut self, thing: &str) -> Result<u32, CheckpointError> {
-        self.array(thing).map(u32::from_le_bytes)
-    }
-
-    fn u64(&mut self, thing: &str) -> Result<u64, CheckpointError> {
-        self.array(thing).map(u64::from_le_bytes)
-    }
-
-    /// A count of things that take at least `size` bytes each, all of them still to come.
-    fn count(&mut self, size: usize, thing: &str) -> Result<usize, CheckpointError> {
-        let count = self.u64(thing)?;
-        let most = (self.bytes.len() - self.at) / size;
-        match usize::try_from(count) {
-            Ok(n) if n <= most => Ok(n),
-            _ => Err(self.bad(thing, format!("at most {most}, what the file has room for"), count.to_string())),
-        }
-    }
-
-    fn string(&mut self, thing: &str) -> Result<String, CheckpointError> {
-        let len = self.count(1, thing)?;
-        let bytes = self.take(len, thing)?;
-        std::str::from_utf8(bytes)
-            .map(str::to_owned)
-            .map_err(|e| self.bad(thing, "UTF-8", format!("{e} in {:02x?}", &bytes[..bytes.len().min(32)])))
-    }
-
-    fn value(&mut self, kind: u32, key: &str) -> Result<GgufValue, CheckpointError> {
-        Ok(match kind {
-            0 => GgufValue::Unsigned(self.array::<1>(key)?[0].into()),
-            1 => GgufValue::Signed(i8::from_le_bytes(self.array(key)?).into()),
-            2 => GgufValue::Unsigned(u16::from_le_bytes(self.array(key)?).into()),
-            3 => GgufValue::Signed(i16::from_le_bytes(self.array(key)?).into()),
-            4 => GgufValue::Unsigned(self.u32(key)?.into()),
-            5 => GgufValue::Signed(i32::from_le_bytes(self.array(key)?).into()),
-            FLOAT => {
-                let x = f32::from_le_bytes(self.array(key)?);
-                GgufValue::Float(x.to_string().parse().unwrap_or_else(|_| f64::from(x)))
-            }
-            BOOL => match self.array::<1>(key)?[0] {
-                0 => GgufValue::Bool(false),
-                1 => GgufValue::Bool(true),
-                other => return Err(self.bad(key, "0 or 1 for a truth value", other.to_string())),
-            },
-            STRING => GgufValue::Text(self.string(key)?),
-            ARRAY => self.skip_array(key, 0)?,
-            10 => GgufValue::Unsigned(self.u64(key)?),
-            11 => GgufValue::Signed(i64::from_le_bytes(self.array(key)?)),
-            12 => GgufValue::Float(f64::from_le_bytes(self.array(key)?)),
-            other => return Err(self.bad(key, "a value type of 0 to 12", other.to_string())),
-        })
-    }
-
-    fn skip_array(&mut self, key: &str, depth: u32) -> Result<GgufValue, CheckpointError> {
-        if depth == MAX_DEPTH {
-            return Err(self.bad(key, format!("arrays nested at most {MAX_DEPTH} deep"), "more"));
-        }
-        let kind = self.u32(key)?;
-        let least = match (scalar_size(kind), kind) {
-            (Some(size), _) => size,
-            (None, STRING) => 8,
-            (None, ARRAY) => 12,
-            _ => return Err(self.bad(key, "an element type of 0 to 12", kind.to_string())),
-        };
-        let len = self.count(least, key)?;
-        let start = self.at;
-        if scalar_size(kind).is_some() {
-            self.take(len * least, key)?;
-        } else {
-            for _ in 0..len {
-                if kind == STRING {
-                    let len = self.count(1, key)?;
-                    self.take(len, key)?;
-                } else {
-                    self.skip_array(key, depth + 1)?;
-                }
-            }
-        }
-        Ok(GgufValue::Array { kind, len, bytes: start..self.at })
-    }
-
-    /// The `index`-th tensor's entry, its `bytes` being `0..size` still, and its offset.
-    fn tensor(&mut self, index: usize) -> Result<(GgufTensor, u64), CheckpointError> {
-        let name = self.string(&format!("name of tensor {index}"))?;
-        let thing = format!("tensor {name}");
-        let dims = self.u32(&thing)?;
-        if dims > MAX_DIMS {
-            return Err(self.bad(&thing, format!("at most {MAX_DIMS} dimensions"), dims.to_string()));
-        }
-        let mut shape = Vec::with_capacity(dims as usize);
-        let mut len = Some(1_usize);
-        for _ in 0..dims {
-            let dim = self.u64(&thing)?;
-            let dim = usize::try_from(dim)
-                .map_err(|_| self.bad(&thing, "a dimension that fits in memory", dim.to_string()))?;
-            len = len.and_then(|n| n.checked_mul(dim));
-            shape.push(dim);
-        }
-        let code = self.u32(&thing)?;
-        let kind = GgmlType::from_code(code).ok_or_else(|| {
-            let known: Vec<_> = GgmlType::ALL.iter().map(|k| k.name()).collect();
-            let got = super::dequant::name_of(code);
-            self.bad(&thing, format!("one of the types {}", known.join(", ")), format!("type {code}{got}"))
-        })?;
-        let row = shape.first().copied().unwrap_or(1);
-        if !row.is_multiple_of(kind.block()) {
-            return Err(self.bad(
-                &thing,
-                format!("rows of a multiple of {} elements for {}", kind.block(), kind.name()),
-                row.to_string(),
-            ));
-        }
-        let size = len.and_then(|n| (n / kind.block()).checked_mul(kind.block_bytes()));
-        let size = size.ok_or_else(|| self.bad(&thing, "a size that fits in memory", format!("shape {shape:?}")))?;
-        let offset = self.u64(&thing)?;
-        shape.reverse();
-        Ok((GgufTensor { name, kind, shape, bytes: 0..size }, offset))
-    }
 }

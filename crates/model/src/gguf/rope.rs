@@ -6,7 +6,7 @@ use super::Gguf;
 use crate::CheckpointError;
 
 /// Frequency factors that Llama 3 converters add; they belong to the configuration, not the weights.
-const FACTORS: &str = "rope_freqs.weight";
+pub(super) const FACTORS: &str = "rope_freqs.weight";
 /// The same of LongRoPE.
 const SHORT: &str = "rope_factors_short.weight";
 const LONG: &str = "rope_factors_long.weight";
@@ -18,8 +18,9 @@ pub(super) fn is_setting(tensor: &str) -> bool {
 
 fn numbers(gguf: &Gguf, name: &str) -> Result<Option<Vec<f32>>, CheckpointError> {
     let Some(tensor) = gguf.tensor(name) else { return Ok(None) };
+    let data = gguf.data(tensor)?;
     let mut numbers = vec![0.0; tensor.len()];
-    tensor.kind.dequantize(gguf.data(tensor)?, &mut numbers);
+    tensor.kind.dequantize(data, &mut numbers);
     Ok(Some(numbers))
 }
 
@@ -84,10 +85,15 @@ pub(super) fn put(
 }
 
 fn llama3(gguf: &Gguf, theta: f64, head_dim: u64, factors: &[f32]) -> Result<Value, CheckpointError> {
+    // The stored factors were held against the file; the width of a head is a mere claim.
+    if factors.len() as u64 != head_dim / 2 {
+        let (expected, got) = (format!("{} factors", head_dim / 2), factors.len().to_string());
+        return Err(CheckpointError::malformed(gguf.path(), FACTORS, expected, got));
+    }
     for factor in [8.0, 32.0] {
         let expected = llama3_factors(theta, head_dim, factor);
         let near = |(a, b): (&f32, &f64)| (f64::from(*a) - b).abs() <= 1e-3 * b;
-        if expected.len() == factors.len() && factors.iter().zip(&expected).all(near) {
+        if factors.iter().zip(&expected).all(near) {
             return Ok(json!({
                 "rope_type": "llama3", "factor": factor, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
                 "original_max_position_embeddings": 8192,
@@ -99,7 +105,7 @@ fn llama3(gguf: &Gguf, theta: f64, head_dim: u64, factors: &[f32]) -> Result<Val
 }
 
 /// Llama 3's division of each rotary frequency, for a context of 8192 stretched by `factor`.
-fn llama3_factors(theta: f64, head_dim: u64, factor: f64) -> Vec<f64> {
+pub(super) fn llama3_factors(theta: f64, head_dim: u64, factor: f64) -> Vec<f64> {
     let frequency = |i: u64| theta.powf(-2.0 * i as f64 / head_dim as f64);
     (0..head_dim / 2).map(|i| crate::config::llama3(frequency(i), 8192.0, factor, 1.0, 4.0)).collect()
 }

@@ -160,7 +160,6 @@ pub(crate) trait Unit {
 /// # Safety
 /// The CPU has the unit's features; `x` has `R` rows of `k` numbers and each weight row has `k`.
 #[inline(always)]
-
 unsafe fn tile<U: Unit, const R: usize, const AHEAD: bool>(
     x: *const U::X,
     weights: [*const U::W; 4],

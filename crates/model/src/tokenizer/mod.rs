@@ -1,11 +1,13 @@
 //! Text to tokens and back: `tokenizer.json`, or the vocabulary of a GGUF file.
 
 mod build;
+mod export;
+mod pieces;
 mod sentencepiece;
 mod splits;
 mod stream;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use relign_core::{Message, Tokenize};
@@ -14,7 +16,9 @@ use tokenizers::normalizers::NFC;
 use tokenizers::{AddedVocabulary, Model, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer};
 
 use crate::checkpoint::read_json;
+use crate::guard::guarded;
 use crate::{CheckpointError, Template};
+use pieces::Pieces;
 
 pub use stream::TextStream;
 
@@ -41,14 +45,8 @@ pub struct Tokenizer {
     saved_nfc: bool,
 }
 
-/// The bytes of every token.
-struct Pieces {
-    bytes: Vec<u8>,
-    /// Token `i` is `bytes[ends[i - 1]..ends[i]]`.
-    ends: Vec<u32>,
-    special: Vec<bool>,
-    byte_level: bool,
-}
+/// Text with something of everything that a tokenizer may stumble over.
+const PROBE: &str = "Aa 1\u{fffd}\u{10ffff}";
 
 impl Tokenizer {
     /// Reads `tokenizer.json`, `tokenizer_config.json` and `chat_template.jinja` of a folder;
@@ -68,10 +66,15 @@ impl Tokenizer {
             });
         }
         let bytes = std::fs::read(&file).map_err(CheckpointError::io(&file))?;
-        let inner = tokenizers::Tokenizer::from_bytes(&bytes)
-            .map_err(|e| CheckpointError::malformed(&file, "the file", "a tokenizer", e.to_string()))?;
+        let bad = |got: String| CheckpointError::malformed(&file, "the file", "a tokenizer", got);
+        let inner =
+            guarded(|| tokenizers::Tokenizer::from_bytes(&bytes)).map_err(bad)?.map_err(|e| bad(e.to_string()))?;
         let settings = folder.join("tokenizer_config.json");
         let mut settings = if settings.is_file() { read_json(&settings)? } else { Value::Object(Default::default()) };
+        if !settings.is_object() {
+            let file = folder.join("tokenizer_config.json");
+            return Err(CheckpointError::malformed(&file, "the file", "a JSON object", "another value"));
+        }
         let jinja = folder.join("chat_template.jinja");
         if jinja.is_file() {
             let source = std::fs::read_to_string(&jinja).map_err(CheckpointError::io(&jinja))?;
@@ -106,18 +109,30 @@ impl Tokenizer {
         let mut seen = std::collections::HashSet::new();
         eos.retain(|&id| seen.insert(id));
         let bos = id("bos_token");
-        let adds_bos = config.get("add_bos_token").and_then(Value::as_bool).unwrap_or(false);
+        // Newer folders say it by their post-processor alone.
+        let adds_bos = config.get("add_bos_token").and_then(Value::as_bool).unwrap_or_else(|| {
+            let ids = guarded(|| inner.encode_fast("a", true));
+            ids.is_ok_and(|ids| ids.is_ok_and(|ids| bos.is_some() && ids.get_ids().first().copied() == bos))
+        });
         let bad = |e: String| CheckpointError::malformed(path, "chat template", "a Jinja template", e);
         let template =
             template_source(&config).map(|source| Template::new(source, specials).map_err(bad)).transpose()?;
         let mut plain = inner.get_added_vocabulary().clone();
         plain.set_encode_special_tokens(true);
-        let pieces = Pieces::new(&inner);
+        let vocab = inner.get_vocab(true);
+        let most = vocab.values().max().map_or(0, |&id| id as usize);
+        // Holes are allowed, as models pad their embeddings, but no table is made for an absurd id.
+        if most >= vocab.len().saturating_mul(4).saturating_add(1 << 16) {
+            let expected = format!("ids that fit {} tokens", vocab.len());
+            return Err(CheckpointError::malformed(path, "tokenizer", expected, format!("the id {most}")));
+        }
+        let pieces = Pieces::new(&inner, &vocab, most);
         let tokenizer =
             Self { inner, plain, pieces, eos, bos, adds_bos, template, config, generation, saved_nfc: false };
         // A vocabulary that lacks its own unknown token fails on the first odd character: say so now.
-        let probe = tokenizer.pipeline(&tokenizer.plain, "Aa 1\u{fffd}\u{10ffff}");
-        probe.map_err(|e| CheckpointError::malformed(path, "tokenizer", "one that takes any text", e.to_string()))?;
+        let bad = |got: String| CheckpointError::malformed(path, "tokenizer", "one that takes any text", got);
+        let probe = guarded(|| tokenizer.pipeline(&tokenizer.plain, PROBE)).map_err(bad)?;
+        probe.map_err(|e| bad(e.to_string()))?;
         Ok(tokenizer)
     }
 
@@ -268,55 +283,6 @@ impl Tokenize for Tokenizer {
     fn decode(&self, tokens: &[u32]) -> String {
         Self::decode(self, tokens)
     }
-}
-
-impl Pieces {
-    fn new(inner: &tokenizers::Tokenizer) -> Self {
-        let byte_level = serde_json::to_string(&inner.get_decoder()).is_ok_and(|json| json.contains("\"ByteLevel\""));
-        let added = inner.get_added_vocabulary().get_added_tokens_decoder();
-        let vocab: HashMap<String, u32> = inner.get_vocab(true);
-        let size = vocab.values().max().map_or(0, |&id| id as usize + 1);
-        let mut tokens: Vec<&str> = vec![""; size];
-        for (token, &id) in &vocab {
-            tokens[id as usize] = token;
-        }
-        let alphabet = byte_alphabet();
-        let mut pieces =
-            Self { bytes: Vec::new(), ends: Vec::with_capacity(size), special: vec![false; size], byte_level };
-        for (id, token) in tokens.into_iter().enumerate() {
-            if let Some(added) = added.get(&(id as u32)) {
-                pieces.bytes.extend_from_slice(added.content.as_bytes());
-                pieces.special[id] = added.special;
-            } else if byte_level {
-                let start = pieces.bytes.len();
-                let known = token.chars().all(|c| alphabet.get(&c).map(|&byte| pieces.bytes.push(byte)).is_some());
-                if !known {
-                    pieces.bytes.truncate(start);
-                    pieces.bytes.extend_from_slice(token.as_bytes());
-                }
-            } else if let Some(byte) = fallback_byte(token) {
-                pieces.bytes.push(byte);
-            } else {
-                pieces.bytes.extend_from_slice(token.replace('\u{2581}', " ").as_bytes());
-            }
-            pieces.ends.push(pieces.bytes.len() as u32);
-        }
-        pieces
-    }
-}
-
-/// SentencePiece's spelling of a single byte: `<0x0A>`.
-fn fallback_byte(token: &str) -> Option<u8> {
-    let digits = token.strip_prefix("<0x")?.strip_suffix('>')?;
-    (digits.len() == 2).then(|| u8::from_str_radix(digits, 16).ok())?
-}
-
-/// GPT-2's printable stand-ins for bytes: printable Latin-1 stands for itself, the other 68 bytes are
-/// the characters from U+0100 on, in order.
-fn byte_alphabet() -> HashMap<char, u8> {
-    let printable = |b: u8| matches!(b, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
-    let rest = (0..=255).filter(|&b| !printable(b)).zip('\u{100}'..).map(|(b, c)| (c, b));
-    (0..=255).filter(|&b| printable(b)).map(|b| (char::from(b), b)).chain(rest).collect()
 }
 
 /// A token in tokenizer_config.json: a string, or an object with its content.

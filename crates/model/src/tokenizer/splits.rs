@@ -10,6 +10,7 @@ use tokenizers::pre_tokenizers::digits::Digits;
 use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::tokenizer::SplitDelimiterBehavior;
+use tokenizers::{OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer};
 
 /// One way to cut text into words.
 pub(super) struct Rule {
@@ -81,6 +82,27 @@ pub(super) fn find(name: &str) -> Option<&'static Rule> {
     RULES.iter().find(|rule| rule.names.contains(&name))
 }
 
+/// Text that every two rules cut differently.
+const PROBE: &str = "Hello world  123 1234567890 it's IT'S don't we'LL\r\n\n\t  x_y__z ...!? a+b=c $5.00 ^~|<> \
+    na\u{ef}ve \u{dc}bung \u{4f60}\u{597d}\u{ff0c}\u{4e16} \u{967}\u{968} \u{2167} \u{bd} \u{1f642}\u{1f44d}\u{1f3fd} \
+    e\u{301} end  \n \n\u{3000}tab\tx\u{200b}y";
+
+/// The name of the rule that cuts text as `words` does.
+pub(super) fn matching(words: Option<&PreTokenizerWrapper>, ignore_merges: bool) -> Option<&'static str> {
+    let cut = |words: &PreTokenizerWrapper| {
+        let mut pieces = PreTokenizedString::from(PROBE);
+        words.pre_tokenize(&mut pieces).ok()?;
+        let splits = pieces.get_splits(OffsetReferential::Original, OffsetType::Byte);
+        Some(splits.into_iter().map(|(text, place, _)| (text.to_owned(), place)).collect::<Vec<_>>())
+    };
+    let wanted = cut(words?)?;
+    let same = |rule: &&Rule| {
+        rule.ignore_merges == ignore_merges
+            && rule.pre_tokenizer().is_ok_and(|words| cut(&words).as_ref() == Some(&wanted))
+    };
+    RULES.iter().find(same).and_then(|rule| rule.names.first().copied())
+}
+
 /// All names that are known.
 pub(super) fn names() -> Vec<&'static str> {
     RULES.iter().flat_map(|rule| rule.names.iter().copied()).collect()
@@ -115,7 +137,6 @@ fn split(pattern: &str) -> tokenizers::Result<Split> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokenizers::{OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer};
 
     fn words(rule: &str, text: &str) -> Vec<String> {
         let mut pieces = PreTokenizedString::from(text);
@@ -131,6 +152,16 @@ mod tests {
         assert_eq!(words("llama-bpe", "It's 1234  x"), ["It", "'s", " ", "123", "4", " ", " x"]);
         assert_eq!(words("gpt-2", "It's 1234  x\n\n y"), ["It", "'s", " 1234", " ", " x", "\n\n", " y"]);
         assert_eq!(words("default", "a+1234"), ["a", "+", "123", "4"]);
+    }
+
+    #[test]
+    fn a_rule_is_known_by_what_it_does() {
+        for rule in RULES {
+            let words = rule.pre_tokenizer().expect("valid");
+            assert_eq!(matching(Some(&words), rule.ignore_merges), Some(rule.names[0]));
+        }
+        assert_eq!(matching(Some(&ByteLevel::new(true, true, true).into()), false), None);
+        assert_eq!(matching(None, false), None);
     }
 
     #[test]

@@ -28,6 +28,9 @@ pub(crate) struct SamplingArgs {
     /// What keys and values are kept as: full, bf16 or int8
     #[arg(long, value_name = "TYPE", default_value = "full", value_parser = kv_cache)]
     pub(crate) kv_cache: KvCache,
+    /// The base model, where MODEL is a PEFT folder [default: what the folder names]
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) base: Option<String>,
 }
 
 impl SamplingArgs {

@@ -319,8 +319,7 @@ fn one_line(text: &str) -> String {
 
 /// What a run would do and need, without doing it.
 fn dry_run(recipe: &Recipe, folder: &Path, json: bool) -> anyhow::Result<()> {
-    let path = crate::models::resolve(&recipe.model.path)?;
-    let checkpoint = relign_model::Checkpoint::open(&path)?;
+    let (path, checkpoint) = crate::models::open(&recipe.model.path, None)?;
     let algorithm: Box<dyn Algorithm> =
         (find("algorithm", ALGORITHMS, &recipe.algorithm.name)?.build)(recipe.algorithm.settings.clone().into())?;
     let kind = relign_model::resolve_dtype(recipe.model.dtype);

@@ -79,7 +79,8 @@ fn engine(asked: &Asked) -> anyhow::Result<Engine> {
         share_prefixes: !asked.no_sharing,
         ..EngineOptions::default()
     };
-    Loaded::open_to_sample(&asked.model, dtype_of(&asked.dtype)?, asked.weights)?.engine_with(asked.weights, &options)
+    Loaded::open_to_sample(&asked.model, None, dtype_of(&asked.dtype)?, asked.weights)?
+        .engine_with(asked.weights, &options)
 }
 
 /// Answers every prompt; how many tokens that made, and how many answers the model ended itself.

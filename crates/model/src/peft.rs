@@ -1,0 +1,296 @@
+//! LoRA adapters (Hu et al., 2106.09685) as Hugging Face's PEFT saves them, merged into a model's
+//! weights when these are read: `W + s B A` with `s = lora_alpha / r`, or `lora_alpha / sqrt(r)` for
+//! rank-stabilised adapters (2312.03732).
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use regex::Regex;
+use serde::Deserialize;
+use serde_json::Value;
+use tch::Tensor;
+
+use crate::checkpoint::read_json;
+use crate::safetensors::Weights;
+use crate::{Checkpoint, CheckpointError};
+
+/// The name of an adapter's settings.
+pub(crate) const CONFIG: &str = "adapter_config.json";
+/// The name of an adapter's weights.
+const WEIGHTS: &str = "adapter_model.safetensors";
+
+/// The model that an adapter was made for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdapterBase {
+    /// A hub id or a path, as the adapter's maker had it.
+    pub name: String,
+    /// The revision of the hub id.
+    pub revision: Option<String>,
+}
+
+/// What the adapter in `folder` says about its base model; `None` where it says nothing.
+///
+/// # Errors
+/// If there is no adapter, or its settings cannot be read.
+pub fn adapter_base(folder: &Path) -> Result<Option<AdapterBase>, CheckpointError> {
+    let json = read_json(&folder.join(CONFIG))?;
+    let text = |key: &str| json.get(key).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned);
+    Ok(text("base_model_name_or_path").map(|name| AdapterBase { name, revision: text("revision") }))
+}
+
+/// The settings that change what an adapter means. Those that only steer training are not read.
+#[derive(Deserialize)]
+struct Settings {
+    r: u32,
+    #[serde(default = "eight")]
+    lora_alpha: f64,
+    #[serde(default)]
+    use_rslora: bool,
+    #[serde(default)]
+    rank_pattern: BTreeMap<String, u32>,
+    #[serde(default)]
+    alpha_pattern: BTreeMap<String, f64>,
+}
+
+/// PEFT's default of `lora_alpha`.
+fn eight() -> f64 {
+    8.0
+}
+
+/// Settings of kinds that are not plain LoRA; each must be absent, null, false or empty.
+const REFUSED: &[&str] = &[
+    "use_dora",
+    "use_qalora",
+    "lora_bias",
+    "layer_replication",
+    "target_parameters",
+    "trainable_token_indices",
+    "alora_invocation_tokens",
+    "arrow_config",
+    "kasa_config",
+    "monteclora_config",
+    "velora_config",
+    "use_bdlora",
+];
+
+/// Ways to begin that also change the base model's weights, which the adapter then depends on.
+const CHANGE_THE_BASE: &[&str] = &["pissa", "olora", "corda", "loftq", "lora_ga"];
+
+/// An adapter's weights, ready to be merged.
+pub(crate) struct Adapter {
+    path: PathBuf,
+    weights: Weights,
+    /// By the name of the base model's tensor.
+    deltas: BTreeMap<String, Delta>,
+    /// The adapter's tensors that take a base tensor's place, by its name.
+    replaced: BTreeMap<String, String>,
+}
+
+struct Delta {
+    /// `[r, in]`, by its name in the file.
+    a: String,
+    /// `[out, r]`.
+    b: String,
+    scale: f64,
+    /// `A` and `B` are those of an embedding, whose weight is `[in, out]`.
+    embedding: bool,
+}
+
+impl Adapter {
+    /// Opens the adapter in `folder` and holds its names and shapes against the model `base`.
+    pub(crate) fn open(folder: &Path, base: &Checkpoint) -> Result<Self, CheckpointError> {
+        let file = folder.join(CONFIG);
+        let json = read_json(&file)?;
+        let settings = settings(&file, &json)?;
+        let path = folder.join(WEIGHTS);
+        if !path.is_file() {
+            let hint = if folder.join("adapter_model.bin").is_file() {
+                "adapter_model.bin is refused because reading pickled weights runs code from the file; save the \
+                 adapter again where you trust it: save_pretrained(..., safe_serialization=True)"
+            } else {
+                "an adapter is adapter_config.json and adapter_model.safetensors"
+            };
+            let (path, thing) = (folder.to_owned(), WEIGHTS.to_owned());
+            return Err(CheckpointError::MissingFile { path, thing, hint: hint.to_owned() });
+        }
+        let weights = Weights::open_file(&path)?;
+        let mut adapter = Self { path: folder.to_owned(), weights, deltas: BTreeMap::new(), replaced: BTreeMap::new() };
+        adapter.sort_out(&path, &settings)?;
+        adapter.check(&path, base)?;
+        Ok(adapter)
+    }
+
+    /// The adapter's folder.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether the adapter changes a tensor.
+    pub(crate) fn touches(&self, name: &str) -> bool {
+        self.deltas.contains_key(name) || self.replaced.contains_key(name)
+    }
+
+    /// The shape of a tensor that the adapter replaces.
+    pub(crate) fn replaced_shape(&self, name: &str) -> Option<Vec<usize>> {
+        Some(self.weights.get(self.replaced.get(name)?)?.shape.clone())
+    }
+
+    /// The tensor `name`, whose own values are `stored`, with the adapter's changes.
+    pub(crate) fn apply(
+        &self,
+        name: &str,
+        stored: impl FnOnce() -> Result<Tensor, CheckpointError>,
+    ) -> Result<Tensor, CheckpointError> {
+        let own = if let Some(replacement) = self.replaced.get(name) { self.read(replacement)? } else { stored()? };
+        let Some(delta) = self.deltas.get(name) else { return Ok(own) };
+        let (a, b) = (self.read(&delta.a)?, self.read(&delta.b)?);
+        let _no_grad = tch::no_grad_guard();
+        let product = || -> Result<Tensor, tch::TchError> {
+            let change = b.f_matmul(&a)?;
+            let change = if delta.embedding { change.f_tr()? } else { change };
+            own.f_add(&change.f_mul_scalar(delta.scale)?)
+        };
+        product().map_err(|e| {
+            CheckpointError::malformed(&self.path, format!("adapter of {name}"), "shapes that fit", e.to_string())
+        })
+    }
+
+    fn read(&self, key: &str) -> Result<Tensor, CheckpointError> {
+        let bad = |got: String| CheckpointError::malformed(&self.path, format!("tensor {key}"), "a tensor", got);
+        let stored = self.weights.get(key).ok_or_else(|| bad("nothing".to_owned()))?;
+        self.weights.tensor(stored).map_err(|e| bad(e.to_string()))
+    }
+
+    /// Sorts the file's tensors into pairs of factors and whole replacements.
+    fn sort_out(&mut self, file: &Path, settings: &Settings) -> Result<(), CheckpointError> {
+        for key in self.weights.names() {
+            let name = key.strip_prefix("base_model.model.").unwrap_or(key);
+            if name.contains(".lora_magnitude_vector") {
+                return Err(CheckpointError::unsupported(
+                    file,
+                    format!("tensor {key}: DoRA adapters are not supported"),
+                ));
+            }
+            if let Some((module, kind, rest)) = factor(name) {
+                let embedding = kind.starts_with("embedding_");
+                if rest == "bias" {
+                    let what = format!("tensor {key}: adapters with a bias of their own are not supported");
+                    return Err(CheckpointError::unsupported(file, what));
+                }
+                let scale = scale(settings, module).map_err(|what| CheckpointError::unsupported(file, what))?;
+                let empty = || Delta { a: String::new(), b: String::new(), scale, embedding };
+                let delta = self.deltas.entry(format!("{module}.weight")).or_insert_with(empty);
+                let place = if kind.ends_with('A') { &mut delta.a } else { &mut delta.b };
+                key.clone_into(place);
+                continue;
+            }
+            // What stands in `modules_to_save`, and biases trained along, are whole tensors.
+            let name = name.replace(".modules_to_save.default.", ".").replace(".modules_to_save.", ".");
+            self.replaced.insert(name.replace(".base_layer.", "."), key.to_owned());
+        }
+        Ok(())
+    }
+
+    fn check(&self, file: &Path, base: &Checkpoint) -> Result<(), CheckpointError> {
+        let bad = |thing: &str, expected: String, got: String| {
+            CheckpointError::malformed(file, format!("adapter of {thing}"), expected, got)
+        };
+        if self.deltas.is_empty() && self.replaced.is_empty() {
+            return Err(CheckpointError::malformed(file, "adapter", "LoRA tensors", "none"));
+        }
+        // A tied output matrix is not among the base model's tensors, but its adapter has a meaning.
+        let shape = |name: &str| match base.shape(name) {
+            Err(_) if name == "lm_head.weight" && base.config().tied => base.shape("model.embed_tokens.weight"),
+            other => other,
+        };
+        for name in self.replaced.keys() {
+            shape(name)?;
+        }
+        for (name, delta) in &self.deltas {
+            let factor = |key: &str, which: &str| {
+                let stored = self.weights.get(key).filter(|stored| stored.shape.len() == 2);
+                stored.map(|stored| (stored.shape[0], stored.shape[1])).ok_or_else(|| {
+                    bad(
+                        name,
+                        format!("a matrix lora_{which}"),
+                        if key.is_empty() { "none" } else { "another shape" }.to_owned(),
+                    )
+                })
+            };
+            let ((rank, inputs), (outputs, other)) = (factor(&delta.a, "A")?, factor(&delta.b, "B")?);
+            let expected = self.replaced_shape(name).map_or_else(|| shape(name), Ok)?;
+            let got = if delta.embedding { vec![inputs, outputs] } else { vec![outputs, inputs] };
+            if rank != other || got != expected {
+                let said = format!("B A of shape {expected:?}");
+                return Err(bad(name, said, format!("B [{outputs}, {other}] and A [{rank}, {inputs}]")));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn settings(file: &Path, json: &Value) -> Result<Settings, CheckpointError> {
+    let unsupported = |what: String| CheckpointError::unsupported(file, what);
+    let kind = json.get("peft_type").and_then(Value::as_str).unwrap_or("nothing");
+    if kind != "LORA" {
+        return Err(unsupported(format!("peft_type: expected LORA, got {kind}")));
+    }
+    for key in REFUSED {
+        let off = match json.get(*key) {
+            None | Some(Value::Null | Value::Bool(false)) => true,
+            Some(Value::Array(items)) => items.is_empty(),
+            Some(Value::Object(map)) => map.is_empty(),
+            Some(_) => false,
+        };
+        if !off {
+            return Err(unsupported(format!("{key}: expected plain LoRA without it, got {}", json[*key])));
+        }
+    }
+    let start = json.get("init_lora_weights").and_then(Value::as_str).unwrap_or_default();
+    if CHANGE_THE_BASE.iter().any(|name| start.starts_with(name)) {
+        let what = format!(
+            "init_lora_weights: adapters that began as {start} need a changed base model; convert the adapter to plain \
+             LoRA with PEFT (save_pretrained(..., path_initial_model_for_weight_conversion=...))"
+        );
+        return Err(unsupported(what));
+    }
+    serde_json::from_value(json.clone())
+        .map_err(|e| CheckpointError::malformed(file, "the settings", "those of a LoRA adapter", e.to_string()))
+}
+
+/// The module, the kind of factor (`A`, `B`, `embedding_A`, `embedding_B`) and what follows, of a
+/// tensor's name such as `model.layers.0.self_attn.q_proj.lora_A.weight`.
+fn factor(name: &str) -> Option<(&str, &str, &str)> {
+    let (module, rest) = name.split_once(".lora_")?;
+    let kind = ["embedding_A", "embedding_B", "A", "B"]
+        .into_iter()
+        .find(|kind| rest.strip_prefix(kind).is_some_and(|after| after.is_empty() || after.starts_with('.')))?;
+    Some((module, kind, rest.rsplit('.').next().unwrap_or_default()))
+}
+
+/// What a module's product is multiplied by. Its rank and alpha may differ from the adapter's by
+/// patterns, which fit as PEFT lets them: at the end of the name, after a dot.
+fn scale(settings: &Settings, module: &str) -> Result<f64, String> {
+    let fits = |pattern: &str| -> Result<bool, String> {
+        let pattern = Regex::new(&format!(r"^(?:(?:.*\.)?(?:{pattern}))$"));
+        pattern.map(|pattern| pattern.is_match(module)).map_err(|e| format!("pattern in the settings: {e}"))
+    };
+    let mut rank = settings.r;
+    for (pattern, own) in &settings.rank_pattern {
+        if fits(pattern)? {
+            rank = *own;
+            break;
+        }
+    }
+    let mut alpha = settings.lora_alpha;
+    for (pattern, own) in &settings.alpha_pattern {
+        if fits(pattern)? {
+            alpha = *own;
+            break;
+        }
+    }
+    if rank == 0 {
+        return Err(format!("rank of {module}: expected at least 1, got 0"));
+    }
+    Ok(alpha / if settings.use_rslora { f64::from(rank).sqrt() } else { f64::from(rank) })
+}
