@@ -1,8 +1,10 @@
 """Logits of a real model by transformers in f32: tests/fixtures/logits-NAME.json.
 
     python crates/model/scripts/logits.py smollm2 FOLDER
+    python crates/model/scripts/logits.py gemma3
 
-FOLDER is what RELIGN wrote from the GGUF file (see tokens.py), so both have the same weights.
+FOLDER is what RELIGN wrote from the GGUF file (see tokens.py), so both have the same weights. Without one
+the model is transformers' own import of the file, and a base model: prompts are plain text in llama.cpp's tokens.
 """
 
 import sys
@@ -19,15 +21,35 @@ PROMPTS = [
 ]
 
 
-def main():
-    name, folder = sys.argv[1:]
-    sys.argv[2] = "FOLDER"
+def chat(folder):
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+
+    def encode(prompt):
+        conversation = [{"role": "user", "content": prompt}]
+        return tokenizer.apply_chat_template(conversation, add_generation_prompt=True, return_dict=False)
+
+    return encode, transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+
+
+def base(file):
+    import llama_cpp
+
+    llama = llama_cpp.Llama(str(file), vocab_only=True, verbose=False)
+    options = {"gguf_file": file.name, "dtype": torch.float32}
+    model = transformers.AutoModelForCausalLM.from_pretrained(file.parent, **options).eval()
+    return lambda prompt: llama.tokenize((prompt + "\n\n").encode(), add_bos=True, special=True), model
+
+
+def main():
+    name, *rest = sys.argv[1:]
+    if rest:
+        sys.argv[2] = "FOLDER"
+        encode, model = chat(rest[0])
+    else:
+        encode, model = base(common.model(name))
     cases = []
     for prompt in PROMPTS:
-        conversation = [{"role": "user", "content": prompt}]
-        ids = tokenizer.apply_chat_template(conversation, add_generation_prompt=True, return_dict=False)
+        ids = encode(prompt)
         with torch.no_grad():
             logits = model(torch.tensor([ids])).logits[0].double()
         top = logits[-1].topk(8)
