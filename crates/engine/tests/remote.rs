@@ -23,7 +23,8 @@ fn options() -> RemoteOptions {
 }
 
 fn connect(server: &Server, prompts: Prompts, options: &RemoteOptions) -> Remote {
-    Remote::connect(&Address::parse(&server.url).unwrap(), prompts, options).unwrap()
+    let address = Address::parse(&server.url).expect("an address");
+    Remote::connect(&address, prompts, options).expect("a server that lists its model")
 }
 
 fn request(id: u64, prompt: Vec<u32>) -> Request {
