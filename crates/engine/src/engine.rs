@@ -7,8 +7,7 @@ use std::sync::Arc;
 use relign_core::{Completion, Finish, Generate, GenerateError, KvCache, Request};
 use relign_model::kv::{KvPool, PagedRow};
 use relign_model::logits::{Draw, draw};
-use relign_model::ops::sampling_guard;
-use relign_model::{Config, Family, Kind, Tensor};
+use relign_model::{Config, Family, Kind, Tensor, no_grad_guard};
 
 use crate::blocks::{Blocks, Found, common};
 use crate::sequence::Sequence;
@@ -396,7 +395,7 @@ impl Generate for Engine {
     /// If the backend failed (out of memory) or the weights give no finite numbers. Requests in
     /// flight stay so: they can be cancelled, or polled for again.
     fn poll(&mut self) -> Result<Vec<Completion>, GenerateError> {
-        let _sampling = sampling_guard();
+        let _no_grad = no_grad_guard();
         for _ in 0..PASSES {
             if !self.done.is_empty() || (self.running.is_empty() && self.waiting.is_empty()) {
                 break;

@@ -6,6 +6,8 @@ use tch::{Kind, Tensor};
 
 use crate::autograd::Differentiable;
 use crate::kernels::element::{view, view_mut, with_element};
+use crate::kernels::layout::Layout;
+use crate::kernels::paged::{self, BLOCK, Cache, Numbers, NumbersMut, PagedShape, Pass};
 use crate::kernels::tree::{self, Segment, Shape};
 use crate::ops::{contiguous, only, run};
 
@@ -23,7 +25,14 @@ pub trait Attention {
 /// A shared prompt is there once, and so is its gradient.
 #[derive(Clone, Debug)]
 pub struct TreeAttention {
-    segments: Arc<Vec<Segment>>,
+    trees: Arc<Trees>,
+}
+
+/// Packed trees, and how their tokens lie in blocks.
+#[derive(Debug)]
+struct Trees {
+    segments: Vec<Segment>,
+    layout: Layout,
 }
 
 impl TreeAttention {
@@ -39,7 +48,8 @@ impl TreeAttention {
             assert!(segment.parent.is_none_or(|p| p < i), "parents come first");
             end += segment.len;
         }
-        Self { segments: Arc::new(segments) }
+        let layout = Layout::new(&segments);
+        Self { trees: Arc::new(Trees { segments, layout }) }
     }
 
     /// One causal sequence of `len` tokens.
@@ -51,9 +61,9 @@ impl TreeAttention {
     /// The position of each packed token within its own path, from 0.
     #[must_use]
     pub fn positions(&self) -> Vec<i64> {
-        let mut ends: Vec<usize> = Vec::with_capacity(self.segments.len());
+        let mut ends: Vec<usize> = Vec::with_capacity(self.trees.segments.len());
         let mut positions = Vec::new();
-        for segment in self.segments.iter() {
+        for segment in &self.trees.segments {
             let first = segment.parent.map_or(0, |p| ends[p]);
             positions.extend((first..first + segment.len).map(|p| p as i64));
             ends.push(first + segment.len);
@@ -72,7 +82,7 @@ impl Attention for TreeAttention {
         scale: f64,
         window: Option<usize>,
     ) -> Tensor {
-        let op = TreeOp { segments: Arc::clone(&self.segments), scale, window, lse: Mutex::new(Vec::new()) };
+        let op = TreeOp { trees: Arc::clone(&self.trees), scale, window, lse: Mutex::new(Vec::new()) };
         let out = only(run(op, &[q, k, v]));
         let n = out.size()[0];
         out.view([n, -1])
@@ -80,7 +90,7 @@ impl Attention for TreeAttention {
 }
 
 struct TreeOp {
-    segments: Arc<Vec<Segment>>,
+    trees: Arc<Trees>,
     scale: f64,
     window: Option<usize>,
     lse: Mutex<Vec<f32>>,
@@ -102,10 +112,27 @@ impl Differentiable for TreeOp {
 
     fn forward(&self, inputs: &[Tensor]) -> Vec<Tensor> {
         let [q, k, v] = [0, 1, 2].map(|i| contiguous(&inputs[i]));
-        let shape = self.shape(&q, &k);
+        let Shape { heads, kv_heads, dim, scale, window } = self.shape(&q, &k);
+        let shape = PagedShape { heads, kv_heads, dim, scale, window };
+        let layout = &self.trees.layout;
         let out = q.empty_like();
-        let mut lse = vec![0.0; q.size()[0] as usize * shape.heads];
-        with_element!(q.kind(), T => tree::forward::<T>(&self.segments, shape, view(&q), view(&k), view(&v), view_mut(&out), &mut lse));
+        let mut lse = vec![0.0; q.size()[0] as usize * heads];
+        with_element!(q.kind(), T => {
+            let room = layout.blocks * kv_heads * BLOCK * dim;
+            let (mut keys, mut values) = (vec![T::default(); room], vec![T::default(); room]);
+            let mut cache = Cache {
+                keys: NumbersMut { numbers: &mut keys[..], scales: &mut [] },
+                values: NumbersMut { numbers: &mut values[..], scales: &mut [] },
+            };
+            paged::write::<(T, T)>(shape, layout.slots.iter().copied(), view(&k), view(&v), &mut cache);
+            let cache = Cache {
+                keys: Numbers { numbers: &keys, scales: &[] },
+                values: Numbers { numbers: &values, scales: &[] },
+            };
+            let rows = layout.rows();
+            let pass = Pass::<(T, T)> { shape, rows: &rows, q: view(&q), cache };
+            paged::attend(&pass, &layout.bundles, view_mut(&out), &mut lse);
+        });
         *self.lse.lock().expect("used by one thread at a time") = lse;
         vec![out]
     }
@@ -118,7 +145,7 @@ impl Differentiable for TreeOp {
         let lse = self.lse.lock().expect("used by one thread at a time");
         let shape = self.shape(&q, &k);
         with_element!(q.kind(), T => tree::backward::<T>(
-            &self.segments, shape, view(&q), view(&k), view(&v), view(&out), &lse, view(&grad),
+            &self.trees.segments, shape, view(&q), view(&k), view(&v), view(&out), &lse, view(&grad),
             view_mut(&dq), view_mut(&dk), view_mut(&dv)
         ));
         vec![Some(dq), Some(dk), Some(dv)]

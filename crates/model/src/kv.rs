@@ -130,13 +130,14 @@ impl PagedAttention<'_> {
             keys: NumbersMut { numbers: view_mut::<P::S>(&layer.keys), scales: view_mut(&layer.key_scales) },
             values: NumbersMut { numbers: view_mut::<P::S>(&layer.values), scales: view_mut(&layer.value_scales) },
         };
-        paged::write::<P>(shape, self.rows, view(k), view(v), &mut cache);
+        let slots = self.rows.iter().enumerate().map(|(token, row)| row.slot(token));
+        paged::write::<P>(shape, slots, view(k), view(v), &mut cache);
         let cache = Cache {
             keys: Numbers { numbers: view::<P::S>(&layer.keys), scales: view(&layer.key_scales) },
             values: Numbers { numbers: view::<P::S>(&layer.values), scales: view(&layer.value_scales) },
         };
         let pass = Pass::<P> { shape, rows: self.rows, q: view(q), cache };
-        paged::attend::<P>(&pass, &self.bundles, view_mut(out));
+        paged::attend::<P>(&pass, &self.bundles, view_mut(out), &mut []);
     }
 }
 

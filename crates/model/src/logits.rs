@@ -63,7 +63,8 @@ impl TokenStats {
             let logits = view::<T>(logits);
             softmax::stats::<T>(logits, vocab, scale, &mut stats);
             for (row, (&target, stats)) in targets.iter().zip(&stats).enumerate() {
-                logp.push(logits[row * vocab + target as usize].load() * scale - stats.lse);
+                let logit = logits[row * vocab + target as usize].load();
+                logp.push(softmax::log_probability(logit, scale, stats.max, stats.log_total));
             }
         });
         Self { logp, entropy: stats.iter().map(|s| s.entropy).collect(), lse: stats.iter().map(|s| s.lse).collect() }

@@ -1,6 +1,6 @@
 //! Fused operations on tensors, differentiable where gradients are tracked.
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::autograd::{Differentiable, apply, grad_enabled};
 use crate::kernels::element::{view, view_mut, with_element};
@@ -28,40 +28,56 @@ pub(crate) fn only(mut tensors: Vec<Tensor>) -> Tensor {
     tensors.pop().expect("the operation has one output")
 }
 
-thread_local! {
-    static SAMPLING: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
-}
+/// Rows from which on a CPU with AMX tiles multiplies bf16 faster in libtorch than in the kernels here.
+const AMX_ROWS: i64 = 17;
 
-/// While it lives, this thread tracks no gradients, and [`linear`] may choose its kernel by the number
-/// of rows. Training never does: there a product must round alike with and without gradients.
-pub struct SamplingGuard {
-    before: bool,
-    _no_grad: tch::NoGradGuard,
-}
-
-/// Begins sampling; see [`SamplingGuard`].
-#[must_use]
-pub fn sampling_guard() -> SamplingGuard {
-    SamplingGuard { before: SAMPLING.replace(true), _no_grad: tch::no_grad_guard() }
-}
-
-impl Drop for SamplingGuard {
-    fn drop(&mut self) {
-        SAMPLING.set(self.before);
-    }
+/// Whether a product is one of the kernels here, whose results do not depend on the number of rows.
+fn is_own(x: &Tensor, weight: &Tensor) -> bool {
+    x.dim() == 2
+        && x.kind() == weight.kind()
+        && x.device() == Device::Cpu
+        && !(x.kind() == Kind::BFloat16 && x.size()[0] >= AMX_ROWS && crate::kernels::has_amx_bf16())
 }
 
 /// `x W^T + b`: `x` `[n, in]`, `weight` `[out, in]`, `bias` `[out]`.
+///
+/// Sampling and training go through the same kernel, in which a row's result does not depend on the other rows: what
+/// the engine sampled from is what the trainer sees, bit for bit. CPUs with AMX tiles are the exception: there, bf16
+/// products of more than 16 rows are libtorch's.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Tensor {
-    if !SAMPLING.get() || x.dim() != 2 || x.kind() != weight.kind() {
+    if !is_own(x, weight) {
         return x.linear(weight, bias);
     }
-    multiply(x, weight, bias, x.kind())
+    let mut inputs = vec![x, weight];
+    inputs.extend(bias);
+    only(run(Product, &inputs))
 }
 
 /// Logits `[n, vocab]` in f32 of hidden states `[n, hidden]`; no gradient flows back.
 pub fn logits(hidden: &Tensor, head: &Tensor) -> Tensor {
-    multiply(&hidden.detach(), &head.detach(), None, Kind::Float)
+    let (hidden, head) = (hidden.detach(), head.detach());
+    if is_own(&hidden, &head) {
+        multiply(&hidden, &head, None, Kind::Float)
+    } else {
+        hidden.matmul(&head.tr()).to_kind(Kind::Float)
+    }
+}
+
+struct Product;
+
+impl Differentiable for Product {
+    fn forward(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+        vec![multiply(&inputs[0], &inputs[1], inputs.get(2), inputs[0].kind())]
+    }
+
+    fn backward(&self, saved: &[Tensor], grads: &[Option<Tensor>]) -> Vec<Option<Tensor>> {
+        let Some(dy) = &grads[0] else { return saved.iter().map(|_| None).collect() };
+        let mut flow = vec![Some(dy.matmul(&saved[1])), Some(dy.tr().matmul(&saved[0]))];
+        if saved.len() > 2 {
+            flow.push(Some(dy.sum_dim_intlist([0].as_slice(), false, dy.kind())));
+        }
+        flow
+    }
 }
 
 fn multiply(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, kind: Kind) -> Tensor {

@@ -12,6 +12,7 @@ pub(crate) mod cached;
 pub(crate) mod dense;
 pub(crate) mod element;
 pub(crate) mod gated;
+pub(crate) mod layout;
 pub(crate) mod math;
 pub(crate) mod norm;
 pub(crate) mod paged;
@@ -52,6 +53,23 @@ macro_rules! dispatch {
     };
 }
 pub(crate) use dispatch;
+
+/// Whether the CPU has tiles that multiply bf16.
+pub(crate) fn has_amx_bf16() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        static HAS: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+        *HAS.get_or_init(|| {
+            // The tiles' own bit, and that of the vector form, without which nothing here would use them.
+            let bits = std::arch::x86_64::__cpuid_count(7, 0).edx;
+            bits & (1 << 22) != 0 && crate::has_bf16_products()
+        })
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        false
+    }
+}
 
 /// The instruction sets kernels are compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

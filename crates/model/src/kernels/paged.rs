@@ -39,6 +39,12 @@ pub struct PagedRow<'a> {
 }
 
 impl PagedRow<'_> {
+    /// The place of the row's own position, for the key and value of token `token`.
+    pub(crate) fn slot(&self, token: usize) -> Slot {
+        let position = self.len - 1;
+        Slot { token, block: self.blocks[position / BLOCK], at: position % BLOCK }
+    }
+
     /// The first block that the row sees, and how many of its positions lie before the window.
     fn begin(&self, shape: PagedShape) -> (usize, usize) {
         let before = shape.window.map_or(0, |window| self.len.saturating_sub(window));
@@ -102,10 +108,21 @@ pub(crate) struct NumbersMut<'a, S> {
     pub(crate) scales: &'a mut [f32],
 }
 
-/// Writes the keys and values `[n, kv_heads, dim]` of each row's last position into its block.
+/// Where a token's key and value go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Slot {
+    /// The token, a row of `k` and `v`.
+    pub(crate) token: usize,
+    /// The block.
+    pub(crate) block: u32,
+    /// The position in the block.
+    pub(crate) at: usize,
+}
+
+/// Writes keys and values of `k` and `v` `[n, kv_heads, dim]` to their slots.
 pub(crate) fn write<P: Types>(
     shape: PagedShape,
-    rows: &[PagedRow<'_>],
+    slots: impl Iterator<Item = Slot>,
     k: &[P::T],
     v: &[P::T],
     cache: &mut Cache<NumbersMut<'_, P::S>>,
@@ -117,14 +134,11 @@ pub(crate) fn write<P: Types>(
         *scale = largest / 127.0;
         if largest > 0.0 { 127.0 / largest } else { 0.0 }
     };
-    for (row, place) in rows.iter().enumerate() {
-        let position = place.len - 1;
-        let block = place.blocks[position / BLOCK] as usize;
-        let at = position % BLOCK;
+    for Slot { token, block, at } in slots {
         for head in 0..heads {
-            let unit = block * heads + head;
+            let unit = block as usize * heads + head;
             let (base, slot) = (unit * BLOCK * dim, unit * BLOCK + at);
-            let from = (row * heads + head) * dim;
+            let from = (token * heads + head) * dim;
             let (k, v) = (&k[from..from + dim], &v[from..from + dim]);
             let by = inverse(k, cache.keys.scales.get_mut(slot));
             let keys = cache.keys.numbers[base + at..base + BLOCK * dim].iter_mut().step_by(BLOCK);
@@ -147,14 +161,15 @@ pub(crate) struct Pass<'a, P: Types> {
     pub(crate) cache: Cache<Numbers<'a, P::S>>,
 }
 
-/// `out` `[n, heads, dim]` for queries `[n, heads, dim]`.
-pub(crate) fn attend<P: Types>(pass: &Pass<'_, P>, bundles: &[Bundle], out: &mut [P::T]) {
+/// `out` `[n, heads, dim]` for queries `[n, heads, dim]`, and the log-sum-exp of each query's scores, `[n, heads]` or
+/// nothing.
+pub(crate) fn attend<P: Types>(pass: &Pass<'_, P>, bundles: &[Bundle], out: &mut [P::T], lse: &mut [f32]) {
     let heads = pass.shape.kv_heads;
-    let out = Shared::new(out);
+    let (out, lse) = (Shared::new(out), Shared::new(lse));
     ranges(bundles.len() * heads, 1, &|range| {
         let mut scratch = Scratch::default();
         for unit in range {
-            attend_unit::<P>(pass, &bundles[unit / heads], unit % heads, &out, &mut scratch);
+            attend_unit::<P>(pass, &bundles[unit / heads], unit % heads, &out, &lse, &mut scratch);
         }
     });
 }
@@ -172,7 +187,7 @@ struct Scratch {
     starts: Vec<usize>,
 }
 
-dispatch! { fn attend_unit<P: Types>(pass: &Pass<'_, P>, bundle: &Bundle, head: usize, out: &Shared<P::T>, scratch: &mut Scratch) = attend_body }
+dispatch! { fn attend_unit<P: Types>(pass: &Pass<'_, P>, bundle: &Bundle, head: usize, out: &Shared<P::T>, lse: &Shared<f32>, scratch: &mut Scratch) = attend_body }
 
 #[inline(always)]
 fn attend_body<P: Types, const FMA: bool>(
@@ -180,6 +195,7 @@ fn attend_body<P: Types, const FMA: bool>(
     bundle: &Bundle,
     head: usize,
     out: &Shared<P::T>,
+    lse: &Shared<f32>,
     scratch: &mut Scratch,
 ) {
     let (shape, dim) = (pass.shape, pass.shape.dim);
@@ -218,8 +234,13 @@ fn attend_body<P: Types, const FMA: bool>(
         }
         let (skip, hidden) = place.begin(shape);
         let padded = (place.end() - skip) * BLOCK;
-        for &start in starts {
-            weigh::<FMA>(&mut scores[start..start + padded], hidden, place.len - skip * BLOCK);
+        for (member, &start) in starts.iter().enumerate() {
+            let value = weigh::<FMA>(&mut scores[start..start + padded], hidden, place.len - skip * BLOCK);
+            if lse.len() > 0 {
+                let at = row * shape.heads + head * group + member;
+                // SAFETY: each unit writes its own heads of its own rows.
+                unsafe { lse.slice(at..at + 1)[0] = value };
+            }
         }
         // The queries are done with; their room takes the outputs.
         own.fill(0.0);
@@ -327,19 +348,21 @@ fn block_scores<const FMA: bool>(
     }
 }
 
-/// Softmax of one query's scores, of which those before `hidden` and from `len` on are not seen.
+/// Softmax of one query's scores, of which those before `hidden` and from `len` on are not seen; their log-sum-exp.
 #[inline(always)]
-fn weigh<const FMA: bool>(scores: &mut [f32], hidden: usize, len: usize) {
+fn weigh<const FMA: bool>(scores: &mut [f32], hidden: usize, len: usize) -> f32 {
     scores[..hidden].fill(f32::NEG_INFINITY);
     scores[len..].fill(f32::NEG_INFINITY);
     let max = scores.iter().fold(f32::NEG_INFINITY, |a, &b| if b > a { b } else { a });
     for score in scores.iter_mut() {
         *score = exp::<FMA>(*score - max);
     }
-    let scale = 1.0 / sum(scores.len(), |i| scores[i]);
+    let total = sum(scores.len(), |i| scores[i]);
+    let scale = 1.0 / total;
     for score in scores.iter_mut() {
         *score *= scale;
     }
+    max + total.ln()
 }
 
 /// Adds a block's values to the outputs of `members`.

@@ -91,6 +91,10 @@ impl<T> Shared<T> {
         Self { pointer: slice.as_mut_ptr(), len: slice.len() }
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
     /// # Safety
     /// No two threads may hold overlapping ranges at once, and the original slice must be alive.
     #[allow(clippy::mut_from_ref, reason = "disjointness is the caller's duty")]

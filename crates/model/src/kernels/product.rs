@@ -54,43 +54,61 @@ pub(crate) fn multiply<X: Factor, W: Factor, Y: Element>(operands: Operands<'_, 
     let (n, m) = (x.len() / k, weight.len() / k);
     assert!(y.len() == n * m && bias.is_none_or(|b| b.len() == m), "an output per row and weight row");
     let y = Shared::new(y);
-    ranges(m, GRAIN, &|range| part(operands, range.start, range.end, &y));
+    ranges(m, GRAIN, &|range| {
+        part(operands, range.start, range.end, &|row, column, sums| {
+            // SAFETY: each thread has its own weight rows, so its own columns.
+            let out = unsafe { y.slice(row * m + column..row * m + column + sums.len()) };
+            match bias {
+                Some(bias) => {
+                    for ((out, sum), bias) in out.iter_mut().zip(sums).zip(&bias[column..]) {
+                        *out = Y::store(sum + bias.load());
+                    }
+                }
+                None => {
+                    for (out, sum) in out.iter_mut().zip(sums) {
+                        *out = Y::store(*sum);
+                    }
+                }
+            }
+        });
+    });
 }
 
-/// Outputs of weight rows `from..to`, with the best unit of this CPU.
-fn part<X: Factor, W: Factor, Y: Element>(o: Operands<'_, X, W>, from: usize, to: usize, y: &Shared<Y>) {
+/// Sums of weight rows `from..to`, with the best unit of this CPU.
+fn part<X: Factor, W: Factor>(o: Operands<'_, X, W>, from: usize, to: usize, store: &dyn Fn(usize, usize, &[f32])) {
     #[cfg(target_arch = "x86_64")]
     {
+        type Store<'a> = &'a dyn Fn(usize, usize, &[f32]);
         #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx2,fma,f16c")]
-        fn paired<Y: Element>(o: Operands<'_, bf16, bf16>, from: usize, to: usize, y: &Shared<Y>) {
+        fn paired(o: Operands<'_, bf16, bf16>, from: usize, to: usize, store: Store<'_>) {
             // SAFETY: this function's features are the unit's.
-            unsafe { columns::<PairedBf16, Y>(o, from, to, y) }
+            unsafe { columns::<PairedBf16>(o, from, to, store) }
         }
         #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c")]
-        fn avx512<X: Factor, W: Factor, Y: Element>(o: Operands<'_, X, W>, from: usize, to: usize, y: &Shared<Y>) {
+        fn avx512<X: Factor, W: Factor>(o: Operands<'_, X, W>, from: usize, to: usize, store: Store<'_>) {
             // SAFETY: this function's features are the unit's.
-            unsafe { columns::<Wide512<X, W>, Y>(o, from, to, y) }
+            unsafe { columns::<Wide512<X, W>>(o, from, to, store) }
         }
         #[target_feature(enable = "avx2,fma,f16c")]
-        fn avx2<X: Factor, W: Factor, Y: Element>(o: Operands<'_, X, W>, from: usize, to: usize, y: &Shared<Y>) {
+        fn avx2<X: Factor, W: Factor>(o: Operands<'_, X, W>, from: usize, to: usize, store: Store<'_>) {
             // SAFETY: this function's features are the unit's.
-            unsafe { columns::<Wide256<X, W>, Y>(o, from, to, y) }
+            unsafe { columns::<Wide256<X, W>>(o, from, to, store) }
         }
         if level() == Level::Avx512 && X::PAIRED && W::PAIRED && crate::has_bf16_products() {
-            let (x, weight, bias) = (as_bf16(o.x), as_bf16(o.weight), o.bias.map(as_bf16));
+            let (x, weight) = (as_bf16(o.x), as_bf16(o.weight));
             // SAFETY: the features were seen.
-            return unsafe { paired(Operands { x, weight, bias, k: o.k }, from, to, y) };
+            return unsafe { paired(Operands { x, weight, bias: None, k: o.k }, from, to, store) };
         }
         match level() {
             // SAFETY: `level` has seen these features.
-            Level::Avx512 => return unsafe { avx512(o, from, to, y) },
+            Level::Avx512 => return unsafe { avx512(o, from, to, store) },
             // SAFETY: `level` has seen these features.
-            Level::Avx2 => return unsafe { avx2(o, from, to, y) },
+            Level::Avx2 => return unsafe { avx2(o, from, to, store) },
             Level::Baseline => {}
         }
     }
     // SAFETY: the plain unit needs no features.
-    unsafe { columns::<Plain<X, W>, Y>(o, from, to, y) }
+    unsafe { columns::<Plain<X, W>>(o, from, to, store) }
 }
 
 /// Numbers that are known to be bf16, seen as such.
@@ -154,17 +172,18 @@ pub(crate) trait Unit {
     unsafe fn totals(sums: [Self::Sum; 4]) -> [f32; 4];
 }
 
-/// The sums of four weight rows with `R` rows of `x`, rows `stride` numbers apart, over `k` numbers. With `AHEAD`,
+/// The sums of four weight rows with `R` rows of `x`, rows `stride` numbers apart, over `k` numbers. With `ahead`,
 /// the four weight rows after these are sent for meanwhile.
 ///
 /// # Safety
 /// The CPU has the unit's features; `x` has `R` rows of `k` numbers and each weight row has `k`.
 #[inline(always)]
-unsafe fn tile<U: Unit, const R: usize, const AHEAD: bool>(
+unsafe fn tile<U: Unit, const R: usize>(
     x: *const U::X,
     weights: [*const U::W; 4],
     stride: usize,
     k: usize,
+    ahead: bool,
 ) -> [[f32; 4]; R] {
     // SAFETY: nothing past a row's `k` numbers is read; the rest is the caller's word.
     unsafe {
@@ -177,7 +196,7 @@ unsafe fn tile<U: Unit, const R: usize, const AHEAD: bool>(
             }
             for j in 0..4 {
                 let ws = U::load_w(weights[j].add(p));
-                if AHEAD {
+                if ahead {
                     U::send_for(weights[j].wrapping_add(4 * stride + p));
                 }
                 for i in 0..R {
@@ -202,22 +221,22 @@ unsafe fn tile<U: Unit, const R: usize, const AHEAD: bool>(
     }
 }
 
-/// Outputs of weight rows `from..to`.
+/// Hands sums of weight rows `from..to` to `store`: a row, the first column, and the sums from there on.
 ///
 /// Long rows are summed piece by piece, so that a tile's rows stay in the first-level cache; the pieces depend on
 /// `k` alone.
 ///
 /// # Safety
-/// The CPU has the unit's features, the operands' lengths fit one another, and no other thread has these weight rows.
+/// The CPU has the unit's features, and the operands' lengths fit one another.
 #[inline(always)]
-unsafe fn columns<U: Unit, Y: Element>(o: Operands<'_, U::X, U::W>, from: usize, to: usize, y: &Shared<Y>) {
+unsafe fn columns<U: Unit>(o: Operands<'_, U::X, U::W>, from: usize, to: usize, store: &dyn Fn(usize, usize, &[f32])) {
     let k = o.k;
-    let (n, m) = (o.x.len() / k, o.weight.len() / k);
+    let n = o.x.len() / k;
     let pieces = (k * size_of::<U::X>()).div_ceil(PIECE_BYTES);
     let piece = k.div_ceil(pieces).next_multiple_of(32);
     let rows_near = (ROW_BYTES / (piece * size_of::<U::X>())).max(1).next_multiple_of(U::ROWS);
     let columns_near = (COLUMN_BYTES / (piece * size_of::<U::W>())).max(1).next_multiple_of(4);
-    let mut held = vec![[0.0_f32; 4]; if pieces > 1 { rows_near * columns_near / 4 } else { 0 }];
+    let mut held = vec![0.0_f32; rows_near.min(n) * columns_near];
     for first_row in (0..n).step_by(rows_near) {
         let end_row = (first_row + rows_near).min(n);
         for first_column in (from..to).step_by(columns_near) {
@@ -233,54 +252,33 @@ unsafe fn columns<U: Unit, Y: Element>(o: Operands<'_, U::X, U::W>, from: usize,
                         for (j, weights) in weights.iter_mut().enumerate() {
                             *weights = o.weight[(column + j).min(end_column - 1) * k + begin..][..len].as_ptr();
                         }
-                        let width = (end_column - column).min(4);
                         let mut sums = [[0.0; 4]; 6];
                         macro_rules! run {
                             ($($r:literal)*) => {
-                                match (rows, row == first_row) {
+                                match rows {
                                     $(
                                         // SAFETY: rows and weights were cut to `len` numbers; the caller's word for the rest.
-                                        ($r, true) => sums[..$r].copy_from_slice(&unsafe { tile::<U, $r, true>(x, weights, k, len) }),
-                                        // SAFETY: as above.
-                                        ($r, false) => sums[..$r].copy_from_slice(&unsafe { tile::<U, $r, false>(x, weights, k, len) }),
+                                        $r => sums[..$r].copy_from_slice(&unsafe {
+                                            tile::<U, $r>(x, weights, k, len, row == first_row)
+                                        }),
                                     )*
                                     _ => unreachable!("a tile has one to six rows"),
                                 }
                             };
                         }
                         run!(1 2 3 4 5 6);
-                        for (i, sums) in sums[..rows].iter_mut().enumerate() {
-                            if pieces > 1 {
-                                let held =
-                                    &mut held[(row - first_row + i) * (columns_near / 4) + (column - first_column) / 4];
-                                if begin > 0 {
-                                    for (sum, held) in sums.iter_mut().zip(held.iter()) {
-                                        *sum += held;
-                                    }
-                                }
-                                *held = *sums;
-                                if begin + len < k {
-                                    continue;
-                                }
-                            }
-                            let at = (row + i) * m + column;
-                            // SAFETY: no other thread has these weight rows.
-                            let out = unsafe { y.slice(at..at + width) };
-                            match o.bias {
-                                Some(bias) => {
-                                    for (j, out) in out.iter_mut().enumerate() {
-                                        *out = Y::store(sums[j] + bias[column + j].load());
-                                    }
-                                }
-                                None => {
-                                    for (j, out) in out.iter_mut().enumerate() {
-                                        *out = Y::store(sums[j]);
-                                    }
-                                }
+                        for (i, sums) in sums[..rows].iter().enumerate() {
+                            let at = (row - first_row + i) * columns_near + column - first_column;
+                            for (held, sum) in held[at..at + 4].iter_mut().zip(sums) {
+                                *held = if begin > 0 { *held + sum } else { *sum };
                             }
                         }
                     }
                 }
+            }
+            for row in first_row..end_row {
+                let sums = &held[(row - first_row) * columns_near..][..end_column - first_column];
+                store(row, first_column, sums);
             }
         }
     }
@@ -326,33 +324,40 @@ mod tests {
         }
     }
 
+    /// What a unit's sums come to, bias added.
+    fn with<X: Factor, W: Factor>(
+        columns: unsafe fn(Operands<'_, X, W>, usize, usize, &dyn Fn(usize, usize, &[f32])),
+        o: Operands<'_, X, W>,
+        y: &mut [f32],
+    ) {
+        let m = o.weight.len() / o.k;
+        let y = Shared::new(y);
+        // SAFETY: the caller has looked for the unit's features.
+        unsafe {
+            columns(o, 0, m, &|row, column, sums| {
+                for (i, sum) in sums.iter().enumerate() {
+                    let at = row * m + column + i;
+                    y.slice(at..at + 1)[0] = sum + o.bias.map_or(0.0, |b| b[column + i].load());
+                }
+            });
+        }
+    }
+
     /// Every unit against sums in f64; those that this CPU lacks are skipped aloud.
     #[test]
     fn products_are_right_and_rows_independent() {
         fn units<X: Factor, W: Factor>(name: &str) {
             check::<X, W>(name, &|o, y| multiply(o, y));
-            check::<X, W>(name, &|o, y| {
-                let m = o.weight.len() / o.k;
-                // SAFETY: the plain unit needs no features; one thread has all weight rows.
-                unsafe { columns::<Plain<X, W>, f32>(o, 0, m, &Shared::new(y)) }
-            });
+            check::<X, W>(name, &|o, y| with(columns::<Plain<X, W>>, o, y));
             #[cfg(target_arch = "x86_64")]
             if level() == Level::Baseline {
                 eprintln!("SKIPPED: products in vectors of 256 bits; this CPU has no AVX2");
             } else {
-                check::<X, W>(name, &|o, y| {
-                    let m = o.weight.len() / o.k;
-                    // SAFETY: `level` has seen AVX2; one thread has all weight rows.
-                    unsafe { columns::<Wide256<X, W>, f32>(o, 0, m, &Shared::new(y)) }
-                });
+                check::<X, W>(name, &|o, y| with(columns::<Wide256<X, W>>, o, y));
             }
             #[cfg(target_arch = "x86_64")]
             if level() == Level::Avx512 {
-                check::<X, W>(name, &|o, y| {
-                    let m = o.weight.len() / o.k;
-                    // SAFETY: `level` has seen AVX-512; one thread has all weight rows.
-                    unsafe { columns::<Wide512<X, W>, f32>(o, 0, m, &Shared::new(y)) }
-                });
+                check::<X, W>(name, &|o, y| with(columns::<Wide512<X, W>>, o, y));
             } else {
                 eprintln!("SKIPPED: products in vectors of 512 bits; this CPU has no AVX-512");
             }

@@ -5,6 +5,14 @@ use super::element::Element;
 use super::math::{exp, fma, sum};
 use super::parallel::{Shared, ranges};
 
+/// Numbers of a row that are summed in f32; the sums are added in f64.
+const BLOCK: usize = 1024;
+
+/// A token's log-probability, by the same operations where it was drawn and where it is trained on.
+pub(crate) fn log_probability(logit: f32, scale: f32, max: f32, log_total: f64) -> f32 {
+    (f64::from(logit * scale - max) - log_total) as f32
+}
+
 /// What a row of logits says about one token.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct RowStats {
@@ -12,6 +20,8 @@ pub(crate) struct RowStats {
     pub(crate) max: f32,
     /// `ln sum exp` of the scaled row.
     pub(crate) lse: f32,
+    /// `ln sum exp` of the scaled row less its maximum.
+    pub(crate) log_total: f64,
     /// The entropy in nats.
     pub(crate) entropy: f32,
 }
@@ -34,14 +44,15 @@ fn stats_body<T: Element, const FMA: bool>(logits: &[T], vocab: usize, scale: f3
     for (row, out) in logits.chunks_exact(vocab).zip(out) {
         let max = maximum(row) * scale;
         // Both sums in one pass over the row: sum e^z and sum z e^z, z <= 0.
-        let (mut total, mut weighted) = (0.0, 0.0);
-        for block in row.chunks(4096) {
+        let (mut total, mut weighted) = (0.0_f64, 0.0_f64);
+        for block in row.chunks(BLOCK) {
             let z = |i: usize| fma::<FMA>(block[i].load(), scale, -max);
-            total += sum(block.len(), |i| exp::<FMA>(z(i)));
-            weighted += sum(block.len(), |i| z(i) * exp::<FMA>(z(i)));
+            total += f64::from(sum(block.len(), |i| exp::<FMA>(z(i))));
+            weighted += f64::from(sum(block.len(), |i| z(i) * exp::<FMA>(z(i))));
         }
-        let log = total.ln();
-        *out = RowStats { max, lse: max + log, entropy: log - weighted / total };
+        let log_total = total.ln();
+        let lse = (f64::from(max) + log_total) as f32;
+        *out = RowStats { max, lse, log_total, entropy: (log_total - weighted / total) as f32 };
     }
 }
 
@@ -131,7 +142,6 @@ fn draw_body<T: Element, const FMA: bool>(
     rows: &[(f32, Option<f64>)],
     out: &mut [(u32, f32)],
 ) {
-    const BLOCK: usize = 1024;
     let mut sums = Vec::new();
     for ((row, &(scale, uniform)), out) in logits.chunks_exact(vocab).zip(rows).zip(out) {
         let max = maximum(row) * scale;
@@ -168,7 +178,6 @@ fn draw_body<T: Element, const FMA: bool>(
                 token.unwrap_or(last)
             }
         };
-        let logp = f64::from(row[token].load() * scale - max) - total.ln();
-        *out = (token as u32, logp as f32);
+        *out = (token as u32, log_probability(row[token].load(), scale, max, total.ln()));
     }
 }

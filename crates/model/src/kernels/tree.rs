@@ -1,8 +1,9 @@
-//! Exact attention over packed reasoning trees, forward and backward.
+//! The gradients of exact attention over packed reasoning trees.
 //!
 //! Tokens of several trees lie one after another; each segment (a node) sees its ancestors in full
-//! and itself causally, and nothing else. Memory is linear in the tokens: probabilities are made
-//! block by block and again in the backward pass (FlashAttention-2, Dao, 2307.08691).
+//! and itself causally, and nothing else. The forward pass is that of generation, over blocks laid out by
+//! [`Layout`](super::layout::Layout). Memory is linear in the tokens: probabilities are made again, block by block, from
+//! each row's log-sum-exp (FlashAttention-2, Dao, 2307.08691).
 
 use super::dense::{LANES, multiply_add};
 use super::dispatch;
@@ -94,95 +95,6 @@ fn keys_seen(segments: &[Segment], unit: &Unit, window: Option<usize>) -> (Vec<K
         position += len;
     }
     (keys, query)
-}
-
-/// `out` `[n, heads, dim]` and the log-sum-exp of each row of scores `[n, heads]` for queries
-/// `[n, heads, dim]` and keys and values `[n, kv_heads, dim]`.
-#[allow(clippy::too_many_arguments, reason = "a kernel's operands")]
-pub(crate) fn forward<T: Element>(
-    segments: &[Segment],
-    shape: Shape,
-    q: &[T],
-    k: &[T],
-    v: &[T],
-    out: &mut [T],
-    lse: &mut [f32],
-) {
-    let units = units(segments, shape);
-    let workers = threads().min(units.len()).max(1);
-    let (out, lse) = (Shared::new(out), Shared::new(lse));
-    parallel(workers, &|worker| {
-        for unit in units.iter().skip(worker).step_by(workers) {
-            forward_unit(segments, shape, unit, q, k, v, &out, &lse);
-        }
-    });
-}
-
-dispatch! { fn forward_unit<T: Element>(segments: &[Segment], shape: Shape, unit: &Unit, q: &[T], k: &[T], v: &[T], out: &Shared<T>, lse: &Shared<f32>) = forward_body }
-
-#[inline(always)]
-#[allow(clippy::too_many_arguments, reason = "a kernel's operands")]
-fn forward_body<T: Element, const FMA: bool>(
-    segments: &[Segment],
-    shape: Shape,
-    unit: &Unit,
-    q: &[T],
-    k: &[T],
-    v: &[T],
-    out: &Shared<T>,
-    lse: &Shared<f32>,
-) {
-    let (group, width) = (shape.group(), shape.padded());
-    let rows = unit.len * group;
-    let queries = gather(segments, shape, unit, q, shape.scale);
-    let mut acc = vec![0.0_f32; rows * width];
-    let mut max = vec![f32::NEG_INFINITY; rows];
-    let mut total = vec![0.0_f32; rows];
-    let mut scores = vec![0.0_f32; rows * KEYS];
-    let mut keys_t = vec![0.0_f32; width * KEYS];
-    let mut values = vec![0.0_f32; KEYS * width];
-    let (seen, query) = keys_seen(segments, unit, shape.window);
-    for Keys { start, len, position } in seen {
-        for first in (0..len).step_by(KEYS) {
-            let n = KEYS.min(len - first);
-            load_transposed(shape, k, start + first, n, unit.kv_head, &mut keys_t);
-            load(shape, v, start + first, n, unit.kv_head, &mut values);
-            scores.fill(0.0);
-            multiply_add::<FMA>(rows, KEYS, width, &queries, width, &keys_t, KEYS, &mut scores, KEYS);
-            for row in 0..rows {
-                let scores = &mut scores[row * KEYS..][..KEYS];
-                mask(scores, n, position + first, query + row / group, shape.window);
-                let top = scores.iter().fold(max[row], |a, &b| if b > a { b } else { a });
-                if top == f32::NEG_INFINITY {
-                    // The row's window begins in a later block.
-                    scores.fill(0.0);
-                    continue;
-                }
-                let keep = exp::<FMA>(max[row] - top);
-                for score in scores.iter_mut() {
-                    *score = exp::<FMA>(*score - top);
-                }
-                total[row] = total[row] * keep + sum(KEYS, |i| scores[i]);
-                max[row] = top;
-                for value in &mut acc[row * width..][..width] {
-                    *value *= keep;
-                }
-            }
-            multiply_add::<FMA>(rows, width, KEYS, &scores, KEYS, &values, width, &mut acc, width);
-        }
-    }
-    let own = segments[unit.segment].start + unit.first;
-    for row in 0..rows {
-        let place = (own + row / group) * shape.heads + unit.kv_head * group + row % group;
-        // SAFETY: each unit writes its own rows of its own heads.
-        let (out, lse) =
-            unsafe { (out.slice(place * shape.dim..(place + 1) * shape.dim), lse.slice(place..place + 1)) };
-        let scale = 1.0 / total[row];
-        for (out, value) in out.iter_mut().zip(&acc[row * width..]) {
-            *out = T::store(value * scale);
-        }
-        lse[0] = max[row] + total[row].ln();
-    }
 }
 
 /// Gradients of queries, keys and values; `dk` and `dv` are summed over all that see them.

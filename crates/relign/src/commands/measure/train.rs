@@ -5,6 +5,7 @@ use std::time::Instant;
 use relign_core::Seed;
 use relign_model::attention::TreeAttention;
 use relign_model::logits::TokenStats;
+use relign_model::ops::logits;
 use relign_model::{Segment, Tensor, backward, take_grad};
 
 use super::{dtype_of, figure};
@@ -34,10 +35,11 @@ pub(super) fn run(model: &str, dtype: &str, sequences: usize, length: usize) -> 
             let len = 512.min(n - first);
             let rows = flowing.narrow(0, first as i64, len as i64);
             let targets: Vec<u32> = (first..first + len).map(|i| tokens[(i + 1) % n] as u32).collect();
-            let logits = rows.matmul(&head.tr());
+            let logits = logits(&rows, &head);
             let stats = TokenStats::of(&logits, &targets, 1.0);
             let share = vec![-1.0 / n as f32; len];
             stats.backward(&logits, &targets, 1.0, &share, &vec![0.0; len]);
+            let logits = logits.to_kind(head.kind());
             grad.narrow(0, first as i64, len as i64).copy_(&logits.matmul(&head));
             let part = logits.tr().matmul(&rows);
             head_grad = Some(head_grad.map_or_else(|| part.shallow_clone(), |sum| sum + &part));
