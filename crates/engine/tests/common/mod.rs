@@ -49,6 +49,11 @@ pub fn config(model_type: &str) -> Config {
 /// A policy with weights drawn by name. Its logits are far apart: no two orders of summation may
 /// choose another token.
 pub fn policy(model_type: &str, seed: u64) -> Policy {
+    policy_in(model_type, seed, Kind::Float)
+}
+
+/// As [`policy`], computing in `kind`.
+pub fn policy_in(model_type: &str, seed: u64, kind: Kind) -> Policy {
     // So small a model is slower on several threads.
     relign_model::set_num_threads(1);
     let config = config(model_type);
@@ -79,7 +84,7 @@ pub fn policy(model_type: &str, seed: u64) -> Policy {
             (0..n as u64).map(|i| (middle + spread * (seed.uniform(i) * 2.0 - 1.0)) as f32).collect();
         Ok(Tensor::from_slice(&numbers).view(shape.as_slice()))
     };
-    Policy::load(&config, &source, Kind::Float).expect("weights for every name")
+    Policy::load(&config, &source, kind).expect("weights for every name")
 }
 
 pub fn engine(policy: &mut Policy, options: &EngineOptions) -> Engine {
