@@ -88,7 +88,7 @@ fn logits(family: &dyn Family, ids: &[i64]) -> Tensor {
 /// The logits of paged keys and values, as the engine makes them: a part of the sequence at once, the
 /// rest token by token.
 fn paged(policy: &mut Policy, family: &dyn Family, ids: &[i64]) -> Tensor {
-    let _sampling = relign_model::ops::sampling_guard();
+    let _no_grad = relign_model::no_grad_guard();
     let mut pool = KvPool::new(policy.config(), policy.kind(), relign_core::KvCache::Full);
     let blocks = ids.len().div_ceil(KvPool::BLOCK);
     pool.resize(blocks);
