@@ -20,8 +20,8 @@ const GRAIN: usize = 32;
 /// Bytes of a row that are summed at once: with them, a tile of six rows and four weight rows fits 32 KB.
 const PIECE_BYTES: usize = 3072;
 
-/// Bytes of `x` that pass each block of weights: what stays in the second-level cache beside it.
-const ROW_BYTES: usize = 192 << 10;
+/// Bytes of sums that are held while rows are summed piece by piece.
+const HELD_BYTES: usize = 96 << 10;
 
 /// Bytes of weights that stay near while rows pass by.
 const COLUMN_BYTES: usize = 96 << 10;
@@ -234,13 +234,13 @@ unsafe fn columns<U: Unit>(o: Operands<'_, U::X, U::W>, from: usize, to: usize, 
     let n = o.x.len() / k;
     let pieces = (k * size_of::<U::X>()).div_ceil(PIECE_BYTES);
     let piece = k.div_ceil(pieces).next_multiple_of(32);
-    let rows_near = (ROW_BYTES / (piece * size_of::<U::X>())).max(1).next_multiple_of(U::ROWS);
     let columns_near = (COLUMN_BYTES / (piece * size_of::<U::W>())).max(1).next_multiple_of(4);
+    let rows_near = (HELD_BYTES / (columns_near * size_of::<f32>())).max(1).next_multiple_of(U::ROWS);
     let mut held = vec![0.0_f32; rows_near.min(n) * columns_near];
-    for first_row in (0..n).step_by(rows_near) {
-        let end_row = (first_row + rows_near).min(n);
-        for first_column in (from..to).step_by(columns_near) {
-            let end_column = (first_column + columns_near).min(to);
+    for first_column in (from..to).step_by(columns_near) {
+        let end_column = (first_column + columns_near).min(to);
+        for first_row in (0..n).step_by(rows_near) {
+            let end_row = (first_row + rows_near).min(n);
             for begin in (0..k).step_by(piece) {
                 let len = piece.min(k - begin);
                 for row in (first_row..end_row).step_by(U::ROWS) {
@@ -259,7 +259,7 @@ unsafe fn columns<U: Unit>(o: Operands<'_, U::X, U::W>, from: usize, to: usize, 
                                     $(
                                         // SAFETY: rows and weights were cut to `len` numbers; the caller's word for the rest.
                                         $r => sums[..$r].copy_from_slice(&unsafe {
-                                            tile::<U, $r>(x, weights, k, len, row == first_row)
+                                            tile::<U, $r>(x, weights, k, len, row == 0)
                                         }),
                                     )*
                                     _ => unreachable!("a tile has one to six rows"),
