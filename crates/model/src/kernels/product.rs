@@ -74,11 +74,13 @@ pub(crate) fn multiply<X: Factor, W: Factor, Y: Element>(operands: Operands<'_, 
     });
 }
 
+/// Takes sums: their row, the first one's column, and the sums from there on.
+type Store<'a> = &'a dyn Fn(usize, usize, &[f32]);
+
 /// Sums of weight rows `from..to`, with the best unit of this CPU.
-fn part<X: Factor, W: Factor>(o: Operands<'_, X, W>, from: usize, to: usize, store: &dyn Fn(usize, usize, &[f32])) {
+fn part<X: Factor, W: Factor>(o: Operands<'_, X, W>, from: usize, to: usize, store: Store<'_>) {
     #[cfg(target_arch = "x86_64")]
     {
-        type Store<'a> = &'a dyn Fn(usize, usize, &[f32]);
         #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx2,fma,f16c")]
         fn paired(o: Operands<'_, bf16, bf16>, from: usize, to: usize, store: Store<'_>) {
             // SAFETY: this function's features are the unit's.
@@ -229,7 +231,7 @@ unsafe fn tile<U: Unit, const R: usize>(
 /// # Safety
 /// The CPU has the unit's features, and the operands' lengths fit one another.
 #[inline(always)]
-unsafe fn columns<U: Unit>(o: Operands<'_, U::X, U::W>, from: usize, to: usize, store: &dyn Fn(usize, usize, &[f32])) {
+unsafe fn columns<U: Unit>(o: Operands<'_, U::X, U::W>, from: usize, to: usize, store: Store<'_>) {
     let k = o.k;
     let n = o.x.len() / k;
     let pieces = (k * size_of::<U::X>()).div_ceil(PIECE_BYTES);
@@ -326,7 +328,7 @@ mod tests {
 
     /// What a unit's sums come to, bias added.
     fn with<X: Factor, W: Factor>(
-        columns: unsafe fn(Operands<'_, X, W>, usize, usize, &dyn Fn(usize, usize, &[f32])),
+        columns: unsafe fn(Operands<'_, X, W>, usize, usize, Store<'_>),
         o: Operands<'_, X, W>,
         y: &mut [f32],
     ) {
