@@ -14,16 +14,12 @@
 //! budget, the youngest gives its blocks up and is computed again later.
 //!
 //! # What a result depends on
-//! The token at place `i` of a completion is drawn with `seed.uniform(i)`, whatever else is in
-//! flight. The distribution it is drawn from is the same up to rounding: matrix products of another
-//! number of rows sum in another order, which moves f32 logits by some 1e-6 of their size (about
-//! 1e-5 in a log-probability) and bf16 logits by a rounding step of theirs (2^-8 of their size). A
-//! draw changes only if its uniform falls into such a gap, a greedy choice only if two logits lie as
-//! close; from there on the completion goes its own way. The same requests in the same order to an
-//! engine in the same state give the same bits; [`Engine::release`] and [`Engine::set_version`] bring
-//! it back to the state it was made in.
-//!
-//! [`remote`] asks a server for tokens instead.
+//! The token at place `i` of a completion is drawn with `seed.uniform(i)`, and what it is drawn from depends on the
+//! sequence alone: every sum is made in one order, whatever else is in flight, however a prompt is cut into chunks and
+//! whether its beginning was cached. A request's tokens and log-probabilities are the same bits in any company, and those
+//! that the trainer computes for them. CPUs with AMX tiles are the exception: there, bf16 products of more than 16 rows
+//! are libtorch's, which sums differently for different numbers of rows (by a rounding step of bf16, 2^-8); f32 is exact
+//! there as well. [`Engine::release`] and [`Engine::set_version`] bring an engine back to the state it was made in.
 
 mod blocks;
 mod engine;
