@@ -122,13 +122,18 @@ impl<'a> Builder<'a> {
         let bias = if bias { Some(self.fused(&format!("{name}.bias"), &named("bias"), &[])?) } else { None };
         let bias = bias.map(|index| self.list[index].compute.shallow_clone());
         let linear = self.matrix(weight, bias);
-        if self.keep == Keep::Computed && linear.packed.is_some() {
-            let empty = linear.weight.new_empty([0], (linear.weight.kind(), Device::Cpu));
-            self.list[weight].master = empty.shallow_clone();
-            self.list[weight].compute = empty.shallow_clone();
-            return Ok(Linear { weight: empty, ..linear });
+        Ok(self.without_plain(weight, linear))
+    }
+
+    /// Where only what is computed with is kept, a packed layer's plain weight goes.
+    fn without_plain(&mut self, index: usize, linear: Linear) -> Linear {
+        if self.keep != Keep::Computed || linear.packed.is_none() {
+            return linear;
         }
-        Ok(linear)
+        let empty = linear.weight.new_empty([0], (linear.weight.kind(), Device::Cpu));
+        self.list[index].master = empty.shallow_clone();
+        self.list[index].compute = empty.shallow_clone();
+        Linear { weight: empty, ..linear }
     }
 
     /// The output matrix `name` `[vocab, hidden]`: a parameter of its own, or the embedding's, which has that name then.
@@ -136,8 +141,11 @@ impl<'a> Builder<'a> {
     /// # Errors
     /// If the checkpoint lacks it or has it in another shape.
     pub fn head(&mut self, name: &str, vocab: usize, hidden: usize) -> Result<Linear, LoadError> {
+        let shared = self.index.contains_key(name);
         let index = self.fused(name, &[(name.to_owned(), vocab)], &[hidden])?;
-        Ok(self.matrix(index, None))
+        let linear = self.matrix(index, None);
+        // Rows of an embedding are read as they are.
+        Ok(if shared { linear } else { self.without_plain(index, linear) })
     }
 
     /// The parameter as a linear layer, packed for sampling where that was asked for.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use relign_core::{Dtype, KvCache, RolloutWeights};
 use relign_engine::{Engine, EngineOptions};
-use relign_model::{Config, Kind, LoadError, Policy, Source, Tokenizer, resolve_dtype};
+use relign_model::{Checkpoint, Config, Device, Kind, LoadError, Policy, Source, Tensor, Tokenizer, resolve_dtype};
 use sha2::{Digest, Sha256};
 
 use crate::models;
@@ -43,6 +43,25 @@ impl Loaded {
         weights: RolloutWeights,
     ) -> anyhow::Result<Self> {
         Self::read(model, base, &|config, source| Policy::load_to_sample(config, source, resolve_dtype(dtype), weights))
+    }
+
+    /// A model of the shape that a GGUF file's header tells, its weights drawn at random: for measurements of what
+    /// a large model takes, where its weights are not at hand.
+    ///
+    /// # Errors
+    /// If there is no such header.
+    pub(crate) fn open_random(model: &str, dtype: Dtype, weights: RolloutWeights) -> anyhow::Result<Self> {
+        let path = PathBuf::from(model);
+        let checkpoint = Checkpoint::open_header(&path)?;
+        let tokenizer = Arc::new(checkpoint.tokenizer()?);
+        let source = |name: &str| {
+            let shape: Vec<i64> = checkpoint.shape(name)?.iter().map(|&n| n as i64).collect();
+            let mut weights = Tensor::ones(&shape, (Kind::Float, Device::Cpu));
+            Ok(if shape.len() == 1 { weights } else { weights.uniform_(-0.03, 0.03) })
+        };
+        let policy = Policy::load_to_sample(checkpoint.config(), &source, resolve_dtype(dtype), weights)
+            .with_context(|| format!("model {}", path.display()))?;
+        Ok(Self { path, policy, tokenizer })
     }
 
     fn read(

@@ -40,6 +40,9 @@ pub(crate) struct Asked {
     /// What keys and values are kept as: full, bf16 or int8
     #[arg(long, value_name = "TYPE", default_value = "full", value_parser = kv_cache)]
     kv_cache: KvCache,
+    /// MODEL is a GGUF file whose header alone is read; weights are drawn at random
+    #[arg(long)]
+    random_weights: bool,
     /// Compute every prompt by itself, also where prompts begin alike
     #[arg(long)]
     no_sharing: bool,
@@ -79,8 +82,13 @@ fn engine(asked: &Asked) -> anyhow::Result<Engine> {
         share_prefixes: !asked.no_sharing,
         ..EngineOptions::default()
     };
-    Loaded::open_to_sample(&asked.model, None, dtype_of(&asked.dtype)?, asked.weights)?
-        .engine_with(asked.weights, &options)
+    let dtype = dtype_of(&asked.dtype)?;
+    let mut loaded = if asked.random_weights {
+        Loaded::open_random(&asked.model, dtype, asked.weights)?
+    } else {
+        Loaded::open_to_sample(&asked.model, None, dtype, asked.weights)?
+    };
+    loaded.engine_with(asked.weights, &options)
 }
 
 /// Answers every prompt; how many tokens that made, and how many answers the model ended itself.
