@@ -66,7 +66,7 @@ impl Template {
         environment.add_filter(BOUNDED[3].1, minijinja::filters::format);
         environment.add_filter(BOUNDED[4].1, minijinja::filters::replace);
         let source_seen = transparent_generation(source);
-        guarded(|| environment.add_template_owned(NAME, source_seen))?.map_err(|e| explain(&e))?;
+        compile(&mut environment, source_seen)?;
         Ok(Self { environment, source: source.to_owned(), specials })
     }
 
@@ -156,6 +156,26 @@ fn python_method(state: &State<'_, '_>, value: &Value, method: &str, values: &[V
     minijinja_contrib::pycompat::unknown_method_callback(state, value, method, values)
 }
 
+/// Compiles on a thread whose stack holds what the longest source can nest: the library's parser bounds the
+/// depth of brackets and blocks, but not that of `not not not` or of `elif`.
+fn compile(environment: &mut Environment<'static>, source: String) -> Result<(), String> {
+    /// Published templates have up to some 30 KB.
+    const LONGEST: usize = 128 << 10;
+    const STACK: usize = 512 << 20;
+    if source.len() > LONGEST {
+        return Err(format!("chat template: expected at most {LONGEST} bytes, got {}", source.len()));
+    }
+    let work = || guarded(|| environment.add_template_owned(NAME, source));
+    let outcome = std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work);
+        thread
+            .map_err(|e| format!("chat template: {e}"))?
+            .join()
+            .map_err(|_| "chat template: it cannot be read".to_owned())?
+    });
+    outcome?.map_err(|e| explain(&e))
+}
+
 /// Takes text up to a limit.
 struct Bounded {
     text: Vec<u8>,
@@ -178,7 +198,9 @@ impl std::io::Write for Bounded {
 
 fn explain(error: &Error) -> String {
     let place = error.line().map_or_else(String::new, |line| format!(" (line {line} of the template)"));
-    format!("chat template: {}{place}", error.detail().map_or_else(|| error.kind().to_string(), str::to_owned))
+    // The writer's own words, where its limit was reached.
+    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
+    format!("chat template: {}{cause}{place}", error.detail().map_or_else(|| error.kind().to_string(), str::to_owned))
 }
 
 /// transformers marks the model's words with `{% generation %}`, which only training masks need.
@@ -299,11 +321,16 @@ mod tests {
             ),
             (&"{% if 1 %}".repeat(5000), ""),
             (&format!("{{{{ {}1 }}}}", "(".repeat(5000)), ""),
-            (&format!("{{{{ {}1 }}}}", "not ".repeat(50_000)), ""),
+            (&format!("{{{{ {}1 }}}}", "not ".repeat(50_000)), "at most 131072 bytes"),
+            (&format!("{{{{ {}x( }}}}", "not ".repeat(30_000)), ""),
+            (&format!("{{{{ {}x( }}}}", "-".repeat(130_000)), ""),
+            (&format!("{{% if 1 %}}{}", "{% elif 1 %}".repeat(10_000)), ""),
         ] {
             let error = render(source, &messages).expect_err(&source[..source.len().min(80)]);
             assert!(error.contains(said), "{source}: {error}");
         }
+        // No error, and no stack that is too small for it either.
+        assert!(render(&format!("{{{{ 1{} / 0 }}}}", "+1".repeat(60_000)), &messages).is_ok());
     }
 
     #[test]
