@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use relign_core::{ConfigError, Reward, Score, Task, Transcript, Verdict};
+use relign_core::{ConfigError, Reward, RewardNeeds, Score, Spent, Task, Transcript, Verdict};
 
 /// The weighted sum of named rewards.
 ///
@@ -36,27 +36,88 @@ impl Weighted {
 
 impl Reward for Weighted {
     fn score(&self, task: &Task, transcript: &Transcript) -> Score {
-        let mut verdict = None;
-        let mut value = 0.0;
-        let mut parts = BTreeMap::new();
-        let mut reasons = Vec::new();
+        let mut sum = Sum::default();
         for (name, weight, reward) in &self.parts {
-            let score = reward.score(task, transcript);
-            if score.verdict == Verdict::Failed || !score.value.is_finite() {
-                let why = if score.value.is_finite() { score.reason } else { format!("its value is {}", score.value) };
-                return Score::failed(format!("reward `{name}`: {why}"));
+            if sum.add(name, *weight, reward.score(task, transcript)).is_err() {
+                break;
             }
-            value += weight * score.value;
-            parts.insert(name.clone(), weight * score.value);
-            if !score.reason.is_empty() {
-                reasons.push(format!("{name}: {}", score.reason));
-            }
-            verdict.get_or_insert(score.verdict);
         }
-        match verdict {
-            None => Score::failed("expected at least one reward, got none"),
-            Some(_) if !value.is_finite() => Score::failed(format!("expected a finite sum of rewards, got {value}")),
-            Some(verdict) => Score { verdict, value, parts, reason: reasons.join("; ") },
+        sum.score()
+    }
+
+    fn score_group(&self, task: &Task, group: &[Transcript]) -> Vec<Score> {
+        let mut sums: Vec<Sum> = group.iter().map(|_| Sum::default()).collect();
+        for (name, weight, reward) in &self.parts {
+            let scores = reward.score_group(task, group);
+            if scores.len() != group.len() {
+                let (expected, got) = (group.len(), scores.len());
+                let why = format!("reward `{name}`: expected {expected} scores, one for each answer, got {got}");
+                return group.iter().map(|_| Score::failed(why.as_str())).collect();
+            }
+            for (sum, score) in sums.iter_mut().zip(scores) {
+                // One that failed is masked; the others of its group go on.
+                let _ = sum.add(name, *weight, score);
+            }
+        }
+        sums.into_iter().map(Sum::score).collect()
+    }
+
+    fn needs(&self) -> RewardNeeds {
+        self.parts.iter().fold(RewardNeeds::default(), |needs, (.., reward)| needs.and(reward.needs()))
+    }
+
+    fn prepare(&self) -> Result<(), String> {
+        self.parts
+            .iter()
+            .try_for_each(|(name, _, reward)| reward.prepare().map_err(|why| format!("reward `{name}`: {why}")))
+    }
+
+    fn spent(&self) -> Option<Spent> {
+        self.parts.iter().filter_map(|(.., reward)| reward.spent()).reduce(Spent::and)
+    }
+}
+
+/// A sum on its way.
+#[derive(Default)]
+struct Sum {
+    verdict: Option<Verdict>,
+    value: f64,
+    parts: BTreeMap<String, f64>,
+    reasons: Vec<String>,
+    failed: Option<String>,
+}
+
+/// A part failed, and with it the whole.
+struct Failed;
+
+impl Sum {
+    fn add(&mut self, name: &str, weight: f64, score: Score) -> Result<(), Failed> {
+        if self.failed.is_some() {
+            return Err(Failed);
+        }
+        if score.verdict == Verdict::Failed || !score.value.is_finite() {
+            let why = if score.value.is_finite() { score.reason } else { format!("its value is {}", score.value) };
+            self.failed = Some(format!("reward `{name}`: {why}"));
+            return Err(Failed);
+        }
+        self.value += weight * score.value;
+        self.parts.insert(name.to_owned(), weight * score.value);
+        if !score.reason.is_empty() {
+            self.reasons.push(format!("{name}: {}", score.reason));
+        }
+        self.verdict.get_or_insert(score.verdict);
+        Ok(())
+    }
+
+    fn score(self) -> Score {
+        let Self { verdict, value, parts, reasons, failed } = self;
+        match (failed, verdict) {
+            (Some(why), _) => Score::failed(why),
+            (None, None) => Score::failed("expected at least one reward, got none"),
+            (None, Some(_)) if !value.is_finite() => {
+                Score::failed(format!("expected a finite sum of rewards, got {value}"))
+            }
+            (None, Some(verdict)) => Score { verdict, value, parts, reason: reasons.join("; ") },
         }
     }
 }
