@@ -65,14 +65,15 @@ pub struct Transcript {
     pub messages: Vec<Message>,
     /// Whether the model ended by itself, in contrast to being cut off by a limit.
     pub finished: bool,
-    /// The model's tokens, all its turns in a row; empty where they are not known.
-    pub tokens: Vec<u32>,
+    /// The tokens that the model sampled for it, all its turns in a row; unknown where a server does not tell them, or
+    /// where no model was asked.
+    pub ids: Option<Vec<u32>>,
 }
 
 impl Transcript {
     /// The transcript of a single completion.
     pub fn of(text: impl Into<String>, finished: bool) -> Self {
-        Self { messages: vec![Message::assistant(text)], finished, tokens: Vec::new() }
+        Self { messages: vec![Message::assistant(text)], finished, ids: None }
     }
 
     /// The model's last turn; empty when it said nothing.

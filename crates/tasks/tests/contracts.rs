@@ -46,6 +46,8 @@ fn environments(folder: &Path) -> Vec<(String, Box<dyn Environment>, u64)> {
                 all
             }
             "gsm8k" => vec![gsm8k(folder)],
+            // Others' environments, tested in `python.rs`.
+            "verifiers" => vec![],
             name => vec![json!({"name": name}), json!({"name": name, "numbers": 4, "use_all": true})],
         };
         for settings in settings {

@@ -1,7 +1,9 @@
 //! Reward functions in Python: what they are given, and what becomes of those that misbehave.
 #![allow(clippy::unwrap_used, reason = "a test may stop")]
 
+use std::io::Write;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -58,7 +60,8 @@ fn task() -> Task {
 }
 
 fn group(texts: &[&str]) -> Vec<Transcript> {
-    let one = |text: &&str| Transcript { tokens: text.bytes().map(u32::from).collect(), ..Transcript::of(*text, true) };
+    let one =
+        |text: &&str| Transcript { ids: Some(text.bytes().map(u32::from).collect()), ..Transcript::of(*text, true) };
     texts.iter().map(one).collect()
 }
 
@@ -273,6 +276,149 @@ fn what_cannot_be_loaded_is_said_before_work_begins() {
         );
     }
     assert_eq!(reward("length", json!({})).prepare(), Ok(()));
+}
+
+/// A Python that can import `module`, if this machine has one where such are kept.
+fn python_with(module: &str) -> Option<String> {
+    let peers = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.x/peers/bin/python").display().to_string();
+    let own = std::env::var("RELIGN_PYTHON").ok();
+    let found = own.into_iter().chain([peers, "python3".to_owned()]).find(|python| {
+        let import = format!("import importlib.util, sys; sys.exit(importlib.util.find_spec('{module}') is None)");
+        Command::new(python).args(["-c", &import]).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+    });
+    if found.is_none() {
+        eprintln!("SKIPPED: no Python here has `{module}`; RELIGN_PYTHON can name one that has");
+    }
+    found
+}
+
+#[test]
+fn trls_own_functions_return_here_what_they_return_there() {
+    let Some(python) = python_with("trl").filter(|_| python_with("math_verify").is_some()) else { return };
+    let texts = [
+        r"<think>Eight nines.</think> \boxed{72}",
+        r"<think>Eight nines.</think> The answer is $73$.",
+        r"I think <think>so</think> $\frac{144}{2}$",
+        "72",
+        "",
+        "<think>no end, and far too long an answer for what was asked \u{1f600}",
+        r"$72$, and a few more words",
+    ];
+    let transcripts = group(&texts);
+    for answer in ["72", r"\frac{144}{2}", "no number"] {
+        let task = Task { answer: answer.to_owned(), ..task() };
+        let input = json!({
+            "prompts": vec![json!(task.messages); texts.len()],
+            "completions": transcripts.iter().map(|t| &t.messages).collect::<Vec<_>>(),
+            "completion_ids": transcripts.iter().map(|t| &t.ids).collect::<Vec<_>>(),
+            "solution": vec![answer; texts.len()],
+        });
+        let mut direct = Command::new(&python)
+            .arg(place("direct.py"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        direct.stdin.take().unwrap().write_all(input.to_string().as_bytes()).unwrap();
+        let output = direct.wait_with_output().unwrap();
+        let lines = String::from_utf8(output.stdout).unwrap();
+        let expected: Value = serde_json::from_str(lines.lines().last().unwrap()).unwrap();
+        for (name, key, settings) in [
+            ("python:trl.rewards:accuracy_reward", "accuracy_reward", json!({"seconds": 60})),
+            ("python:trl.rewards:think_format_reward", "think_format_reward", json!({"seconds": 60})),
+            (
+                "python:trl.rewards:get_soft_overlong_punishment",
+                "soft_overlong",
+                json!({"arguments": {"max_completion_len": 40, "soft_punish_cache": 20}}),
+            ),
+        ] {
+            let mut settings = settings;
+            settings["python"] = python.as_str().into();
+            settings["workers"] = 1.into();
+            let scores = reward_of(name, settings).score_group(&task, &transcripts);
+            let ours: Vec<Value> = scores
+                .iter()
+                .map(|score| match score.verdict {
+                    Verdict::Failed => {
+                        assert!(score.reason.ends_with("it leaves this answer out (None)"), "{}", score.reason);
+                        Value::Null
+                    }
+                    _ => json!(score.value),
+                })
+                .collect();
+            assert_eq!(json!(ours), expected[key], "{name} with the solution {answer}");
+        }
+    }
+}
+
+#[test]
+fn rubrics_and_environments_of_verifiers_run() {
+    let Some(python) = python_with("verifiers.rubrics").filter(|_| python_with("datasets").is_some()) else { return };
+    let at = |name: &str| format!("python:{}:{name}", place("environment.py"));
+    let settings = || json!({"python": python, "workers": 1, "seconds": 60});
+    let task = Task { facts: [("info".to_owned(), r#"{"limit": 3}"#.to_owned())].into(), ..task() };
+    let scores = reward_of(&at("rubric"), settings()).score_group(&task, &group(&["72", "raise", "7", "seventy-two"]));
+    assert_eq!((scores[0].value, scores[2].value, scores[3].value), (1.25, 0.25, 0.0));
+    // The package logs what a function raises and makes it 0; here it is masked.
+    assert_eq!(scores[1].verdict, Verdict::Failed);
+    assert!(
+        scores[1].reason.contains("environment.py:rubric: Error calling reward function brief: no such luck"),
+        "{}",
+        scores[1].reason
+    );
+    assert_eq!(
+        values_of(&reward_of(&at("group"), settings()).score_group(&task, &group(&["72", "7", "seventy-two"]))),
+        [1.0, 0.0, 0.5]
+    );
+    let mut made = settings();
+    made["arguments"] = json!({});
+    assert_eq!(
+        values_of(&reward_of(&at("load_environment"), made).score_group(&task, &group(&["72", "7"]))),
+        [1.25, 0.25]
+    );
+
+    let environment = |settings: Value| {
+        let mut section = settings;
+        section["name"] = "verifiers".into();
+        section["python"] = python.as_str().into();
+        section["workers"] = 1.into();
+        section["seconds"] = 60.into();
+        relign_tasks::environment(&serde_json::from_value(section).unwrap()).unwrap()
+    };
+    let place_of = |name: &str| format!("{}:{name}", place("environment.py"));
+    let own = environment(json!({"environment": place_of("load_environment")}));
+    assert_eq!((own.len(Split::Train), own.len(Split::Eval)), (Some(15), Some(5)));
+    let first = own.task(Split::Train, 3).unwrap();
+    assert_eq!(first.messages, [Message::system("Answer with the number alone."), Message::user("3 + 3?")]);
+    assert_eq!((first.answer.as_str(), first.id.as_str()), ("6", "verifiers/train/3"));
+    let score = |text: &str| own.score(&first, &Transcript::of(text, true));
+    assert_eq!((score("6").value, score("6").verdict, score("5").value), (1.25, Verdict::Correct, 0.25));
+    assert_eq!((score("sixteen").value, score("raise").verdict), (0.0, Verdict::Failed));
+    assert_eq!(own.score(&first, &own.oracle(&first)).verdict, Verdict::Correct);
+    assert!(own.task(Split::Eval, 5).unwrap_err().ends_with("expected an index below 5, got 5"));
+
+    // Without rows of its own to hold out, a share of them is, and never asked in training.
+    let shared = environment(json!({"environment": place_of("load_environment"),
+        "arguments": {"n": 200, "evaluated": false}, "held_out": 0.25}));
+    let asked = |split| -> Vec<Message> {
+        (0..shared.len(split).unwrap()).map(|index| shared.task(split, index).unwrap().messages[1].clone()).collect()
+    };
+    let (train, eval) = (asked(Split::Train), asked(Split::Eval));
+    assert!(train.len() + eval.len() == 200 && (30..70).contains(&eval.len()), "{} held out", eval.len());
+    assert!(eval.iter().all(|question| !train.contains(question)));
+
+    let error = |name: &str| environment(json!({"environment": place_of(name)})).task(Split::Train, 0).unwrap_err();
+    assert!(error("several_turns").contains("expected an environment of one turn, got Several with max_turns 3"));
+    assert!(error("rows").contains("missing 1 required positional argument"), "{}", error("rows"));
+    assert!(error("rubric").contains("`arguments` are for something to call"), "{}", error("rubric"));
+}
+
+fn values_of(scores: &[Score]) -> Vec<f64> {
+    scores
+        .iter()
+        .map(|score| if score.verdict == Verdict::Failed { panic!("{}", score.reason) } else { score.value })
+        .collect()
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use anyhow::Context;
-use relign_core::{Environment, Estimate, Recipe, Reward, Sink, Spent, Tree, find};
+use relign_core::{Environment, Estimate, Recipe, Reward, Sink, Spent, Split, Tree, find};
 use relign_search::STRATEGIES;
 use relign_train::{ALGORITHMS, Algorithm, Outcome, Progress, Run, Saved, Trainer, TrainerOptions};
 use serde::Serialize;
@@ -75,9 +75,9 @@ pub(crate) fn run(asked: &Asked) -> anyhow::Result<()> {
         let (least, got) = (algorithm.needs().group, group.samples());
         return Err(Usage::error(format!("strategy.n: {} compares at least {least} samples, got {got}", section.name)));
     }
+    let (environment, reward) = judged_by(&recipe)?;
     let progress = prepare(&folder, &recipe, &saved, asked.resume)?;
     let _lock = lock(&folder)?;
-    let (environment, reward) = judged_by(&recipe)?;
     eprintln!("loading {}", recipe.model.path);
     let Loaded { path, policy, tokenizer } = Loaded::open(&recipe.model.path, recipe.model.dtype)?;
     let hash = weights_hash(&path)?;
@@ -265,8 +265,11 @@ fn write_summary(folder: &Path, summary: &Summary) -> anyhow::Result<()> {
 /// Where tasks come from and what judges the answers, ready to: what is missing is said before anything is loaded.
 fn judged_by(recipe: &Recipe) -> anyhow::Result<(Arc<dyn Environment>, Arc<dyn Reward>)> {
     let environment: Arc<dyn Environment> = Arc::from(relign_tasks::environment(&recipe.environment)?);
+    if environment.len(Split::Train) != Some(0) {
+        environment.task(Split::Train, 0).map_err(anyhow::Error::msg)?;
+    }
     let reward = relign_tasks::rewards(&recipe.rewards, Arc::clone(&environment))?;
-    reward.prepare().map_err(anyhow::Error::msg)?;
+    reward.prepare().map_err(Usage::error)?;
     Ok((environment, reward))
 }
 

@@ -12,7 +12,6 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use relign_core::ConfigError;
-use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use process::Process;
@@ -36,14 +35,18 @@ pub(crate) struct Loading {
     pub(crate) object: String,
     /// Given, the object is called with them once and what it returns is used.
     pub(crate) arguments: Option<Map<String, Value>>,
+    /// An environment is wanted, with this share of its rows held out where it holds out none itself.
+    pub(crate) environment: Option<f64>,
     /// How long one call may take.
     pub(crate) limit: Duration,
     /// How long loading may take.
     pub(crate) start_limit: Duration,
-    /// Processes at once.
+    /// Processes at once; 0 for as many as there are cores.
     pub(crate) workers: usize,
     /// Where what they print goes; nowhere if empty.
     pub(crate) log: PathBuf,
+    /// The Python that runs it; [`interpreter`] if empty.
+    pub(crate) python: PathBuf,
 }
 
 impl Loading {
@@ -55,17 +58,10 @@ impl Loading {
         let parts = self.object.rsplit_once(':').filter(|(place, name)| !place.is_empty() && !name.is_empty());
         let (place, name) = parts.ok_or_else(|| {
             let got = &self.object;
-            ConfigError::at("function", format!("expected PATH.py:NAME or MODULE:NAME, got `{got}`"))
+            ConfigError::at("", format!("expected PATH.py:NAME or MODULE:NAME, got `{got}`"))
         })?;
         Ok((place, place.ends_with(".py") || place.contains('/'), name))
     }
-}
-
-/// What a worker says once it is ready.
-#[derive(Clone, Debug, Deserialize)]
-pub(crate) struct Ready {
-    /// `function`, `rubric` or `environment`.
-    pub(crate) kind: String,
 }
 
 /// The workers of one object.
@@ -88,8 +84,16 @@ struct State {
 }
 
 impl Python {
-    pub(crate) fn new(loading: Loading) -> Self {
+    pub(crate) fn new(mut loading: Loading) -> Self {
+        if loading.workers == 0 {
+            loading.workers = std::thread::available_parallelism().map_or(1, usize::from);
+        }
         Self { loading, state: Mutex::default(), free: Condvar::new() }
+    }
+
+    /// The longest that one call takes: a wait for a worker, its start and the call.
+    pub(crate) fn waits(&self) -> Duration {
+        2 * (self.loading.limit + self.loading.start_limit)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -100,11 +104,8 @@ impl Python {
     ///
     /// # Errors
     /// Why it cannot be loaded.
-    pub(crate) fn prepare(&self) -> Result<Ready, String> {
-        let worker = self.take()?;
-        let ready = worker.process.as_ref().map(|process| process.ready.clone());
-        drop(worker);
-        ready.ok_or_else(|| self.told("no worker"))
+    pub(crate) fn prepare(&self) -> Result<(), String> {
+        self.take().map(drop)
     }
 
     /// The answer to `call`.
@@ -176,10 +177,11 @@ impl Python {
         let (place, is_file, name) = self.loading.parts().map_err(|error| error.to_string())?;
         let first = json!({
             "where": place, "is_file": is_file, "name": name, "arguments": self.loading.arguments,
-            "parent": std::process::id(),
+            "is_environment": self.loading.environment.is_some(), "held_out": self.loading.environment, "parent": std::process::id(),
         });
-        Process::start(&interpreter(), &first, self.loading.start_limit, &self.loading.log)
-            .map_err(|error| self.told(&error))
+        let python = Some(self.loading.python.clone()).filter(|python| !python.as_os_str().is_empty());
+        let python = python.unwrap_or_else(interpreter);
+        Process::start(&python, &first, self.loading.start_limit, &self.loading.log).map_err(|error| self.told(&error))
     }
 }
 

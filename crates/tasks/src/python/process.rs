@@ -13,8 +13,6 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 
-use super::Ready;
-
 /// The program that a worker runs.
 const PROGRAM: &str = include_str!("worker.py");
 /// The longest answer in bytes.
@@ -30,7 +28,6 @@ pub(super) struct Process {
     questions: Sender<String>,
     answers: Receiver<String>,
     printed: Arc<Mutex<Vec<u8>>>,
-    pub(super) ready: Ready,
 }
 
 impl Process {
@@ -68,14 +65,12 @@ impl Process {
             Builder::new().spawn(move || keep(stderr, &tail, log))?;
             Builder::new().spawn(move || receive(BufReader::new(stdout), &answered))
         });
-        let ready = Ready { kind: String::new() };
-        let mut process = Self { child, questions, answers, printed, ready };
+        let mut process = Self { child, questions, answers, printed };
         threads.map_err(|error| format!("threads for Python: {error}"))?;
         let mut answer = process.ask(first, limit).map_err(|broken| format!("while loading: {broken}"))?;
         if let Some(Value::String(error)) = answer.get_mut("error").map(Value::take) {
             return Err(error);
         }
-        process.ready = serde_json::from_value(answer).map_err(|error| format!("while loading: {error}"))?;
         Ok(process)
     }
 

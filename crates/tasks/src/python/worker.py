@@ -5,6 +5,7 @@ away from the standard streams first, so that whatever the user's code prints go
 """
 
 import asyncio
+import hashlib
 import importlib
 import importlib.util
 import inspect
@@ -66,11 +67,15 @@ def load(asked):
             names = [n for n, value in vars(module).items() if callable(value) and not n.startswith("_")]
             raise Wrong(f"expected `{name}` in it, found {', '.join(sorted(names)[:20]) or 'nothing to call'}")
         found = getattr(found, part)
-    if asked["arguments"] is not None:
+    if asked["arguments"] is not None and not (asked["is_environment"] and is_environment(found)):
         if not callable(found):
             raise Wrong(f"`arguments` are for something to call, `{name}` is {kind_of(found)}")
         found = found(**asked["arguments"])
     return found
+
+
+def is_environment(found):
+    return hasattr(found, "rubric") and hasattr(found, "get_dataset")
 
 
 def kind_of(value):
@@ -168,8 +173,12 @@ class Rubric:
     def __init__(self, rubric):
         self.rubric = rubric
 
+    def row(self, call, place):
+        """What the task knows, by name."""
+        return {name: values[place] for name, values in call["columns"].items()}
+
     def state(self, call, place):
-        row = {name: values[place] for name, values in call["columns"].items()}
+        row = self.row(call, place)
         info = row.get("info")
         if isinstance(info, str):
             try:
@@ -178,7 +187,7 @@ class Rubric:
                 pass
         row.setdefault("info", {})
         row["prompt"] = call["prompts"][place]
-        row["example_id"] = 0
+        row.setdefault("example_id", 0)
         try:
             from verifiers.types import State
         except ImportError:
@@ -226,29 +235,43 @@ class Environment(Rubric):
 
     kind = "environment"
 
-    def __init__(self, environment):
+    def __init__(self, environment, held_out):
         super().__init__(environment.rubric)
         self.environment = environment
-        self.rows = {}
+        self.held_out = held_out
+        self.splits = None
 
     def split(self, name):
-        if name not in self.rows:
-            if name == "train":
-                rows = self.environment.get_dataset()
-            elif getattr(self.environment, "eval_dataset", None) is None and not getattr(
-                self.environment, "eval_dataset_source", None
-            ):
-                raise Wrong("expected an eval_dataset beside the dataset, got none")
-            else:
+        """The rows of a split. None of the training rows asks what a held-out one asks."""
+        if self.splits is None:
+            train = self.environment.get_dataset()
+            keys = [json.dumps(prompt, sort_keys=True, default=str) for prompt in train["prompt"]]
+            evaluated = [getattr(self.environment, name, None) for name in ("eval_dataset", "eval_dataset_source")]
+            if any(source is not None for source in evaluated):
                 rows = self.environment.get_eval_dataset()
-            self.rows[name] = rows
-        return self.rows[name]
+                asked = {json.dumps(prompt, sort_keys=True, default=str) for prompt in rows["prompt"]}
+                eval_rows = (rows, list(range(len(rows))))
+            else:
+                share = self.held_out * 2.0**64
+                hashed = lambda key: int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big")
+                asked = {key for key in keys if hashed(key) < share}
+                eval_rows = (train, [place for place, key in enumerate(keys) if key in asked])
+            train_rows = (train, [place for place, key in enumerate(keys) if key not in asked])
+            self.splits = {"train": train_rows, "eval": eval_rows}
+        return self.splits[name]
+
+    def at(self, where):
+        rows, places = self.split(where["split"])
+        return dict(rows[places[where["index"]]])
+
+    def row(self, call, place):
+        return self.at(call["at"]) if call.get("at") else super().row(call, place)
 
     def length(self, call):
-        return {"length": len(self.split(call["split"]))}
+        return {"train": len(self.split("train")[1]), "eval": len(self.split("eval")[1])}
 
     def task(self, call):
-        row = dict(self.split(call["split"])[call["index"]])
+        row = self.at(call["at"])
         prompt = row.pop("prompt")
         if isinstance(prompt, str):
             prompt = [{"role": "user", "content": prompt}]
@@ -269,13 +292,15 @@ def plain(message, name):
     return value
 
 
-def understood(found):
+def understood(found, asked):
     """What can be done with what was loaded."""
-    if hasattr(found, "rubric") and hasattr(found, "get_dataset"):
+    if is_environment(found):
         turns = getattr(found, "max_turns", 1)
         if turns != 1:
             raise Wrong(f"expected an environment of one turn, got {type(found).__name__} with max_turns {turns}")
-        return Environment(found)
+        return Environment(found, asked["held_out"])
+    if asked["is_environment"]:
+        raise Wrong(f"expected an environment of verifiers or what makes one, got {kind_of(found)}")
     if hasattr(found, "score_rollout"):
         return Rubric(found)
     if callable(found):
@@ -310,7 +335,7 @@ def main():
     asked = json.loads(inbox.readline())
     end_with(asked["parent"])
     try:
-        thing = understood(load(asked))
+        thing = understood(load(asked), asked)
     except BaseException as error:  # sys.exit() while importing, too
         answer({"error": words(error)})
         return

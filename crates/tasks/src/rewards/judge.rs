@@ -82,7 +82,7 @@ pub struct Judge {
     pub retries: u32,
     /// Requests on their way at once.
     pub concurrency: usize,
-    /// The file in which answers are kept; empty keeps them in memory alone.
+    /// The file in which answers are kept, `~` being the home folder; empty keeps them in memory alone.
     pub cache: String,
     /// US dollars for a million tokens that the judge reads.
     pub usd_per_million_read: f64,
@@ -118,7 +118,7 @@ impl Default for Judge {
             seconds: 60.0,
             retries: 5,
             concurrency: 16,
-            cache: "judge-cache.jsonl".to_owned(),
+            cache: "~/.cache/relign/judge.jsonl".to_owned(),
             usd_per_million_read: 0.0,
             usd_per_million_written: 0.0,
         }
@@ -197,10 +197,22 @@ impl Judging {
 
     fn open(&self) -> Result<&Open, String> {
         let open = || {
-            let path = Some(PathBuf::from(&self.judge.cache)).filter(|path| !path.as_os_str().is_empty());
+            let path = self.cache_file()?;
             Ok(Open { server: Server::new(&self.base, &self.asking)?, cache: Cache::open(path.as_deref())? })
         };
         self.open.get_or_init(open).as_ref().map_err(Clone::clone)
+    }
+
+    /// Where answers are kept.
+    fn cache_file(&self) -> Result<Option<PathBuf>, String> {
+        let cache = self.judge.cache.as_str();
+        match cache.strip_prefix("~/") {
+            None => Ok(Some(PathBuf::from(cache)).filter(|_| !cache.is_empty())),
+            Some(rest) => match std::env::home_dir() {
+                Some(home) => Ok(Some(home.join(rest))),
+                None => Err(format!("cache: expected a home folder for `{cache}`, there is none")),
+            },
+        }
     }
 
     /// The whole request.

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use relign_core::{Entry, Environment, Reward, Score, Task, Transcript};
+use relign_core::{Entry, Environment, Reward, RewardNeeds, Score, Task, Transcript};
 
 pub mod final_number;
 pub mod format;
@@ -11,7 +11,7 @@ pub mod http;
 pub mod judge;
 pub mod length;
 pub mod python;
-mod server;
+pub(crate) mod server;
 mod weighted;
 
 pub use final_number::FinalNumber;
@@ -37,6 +37,10 @@ impl Own {
 impl Reward for Own {
     fn score(&self, task: &Task, transcript: &Transcript) -> Score {
         self.0.score(task, transcript)
+    }
+
+    fn needs(&self) -> RewardNeeds {
+        self.0.needs()
     }
 }
 

@@ -50,6 +50,8 @@ pub struct Python {
     pub workers: usize,
     /// The file that prints are appended to; empty drops them.
     pub log: String,
+    /// The Python that runs it; empty for RELIGN_PYTHON, else the active virtual environment's, else `python3`.
+    pub python: String,
 }
 
 /// What prompts and completions are given as.
@@ -75,6 +77,7 @@ impl Default for Python {
             start_seconds: 120.0,
             workers: 0,
             log: String::new(),
+            python: String::new(),
         }
     }
 }
@@ -90,7 +93,6 @@ pub const ENTRY: Entry<dyn Reward> = Entry {
 struct Calling {
     python: Python,
     workers: Workers,
-    waits: Duration,
 }
 
 /// What a worker answers.
@@ -102,6 +104,25 @@ struct Answer {
     errors: Option<Vec<Option<String>>>,
 }
 
+/// The scores of `count` completions that the object `name` answered with; a value from `correct_from` on is correct.
+pub(crate) fn scores(name: &str, answer: Value, count: usize, correct_from: f64) -> Result<Vec<Score>, String> {
+    let wrong = |what: &str| format!("{name}: {what}");
+    let Answer { scores, errors } = serde_json::from_value(answer).map_err(|error| wrong(&error.to_string()))?;
+    if scores.len() != count {
+        return Err(wrong(&format!("expected {count} numbers, got {}", scores.len())));
+    }
+    let mut errors = errors.unwrap_or_default().into_iter();
+    let score = |value: Option<f64>| match (value, errors.next().flatten()) {
+        (_, Some(error)) => Score::failed(wrong(&error)),
+        (None, None) => Score::failed(wrong("it leaves this answer out (None)")),
+        (Some(value), None) => {
+            let verdict = if value >= correct_from { Verdict::Correct } else { Verdict::Wrong };
+            Score { verdict, value, ..Score::wrong("") }
+        }
+    };
+    Ok(scores.into_iter().map(score).collect())
+}
+
 impl Calling {
     fn new(python: Python) -> Result<Self, ConfigError> {
         seconds("seconds", python.seconds)?;
@@ -109,41 +130,23 @@ impl Calling {
         if !python.correct_from.is_finite() {
             return Err(ConfigError::at("correct_from", format!("expected a number, got {}", python.correct_from)));
         }
-        let workers = match python.workers {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
-            workers => workers,
-        };
         let loading = Loading {
             object: python.function.clone(),
             arguments: python.arguments.clone(),
+            environment: None,
             limit: Duration::from_secs_f64(python.seconds),
             start_limit: Duration::from_secs_f64(python.start_seconds),
-            workers,
+            workers: python.workers,
             log: python.log.clone().into(),
+            python: python.python.clone().into(),
         };
-        loading.parts()?;
-        // A wait for a worker, its start and the call.
-        let waits = 2 * (loading.limit + loading.start_limit);
-        Ok(Self { python, workers: Workers::new(loading), waits })
+        loading.parts().map_err(|error| error.within("function"))?;
+        Ok(Self { python, workers: Workers::new(loading) })
     }
 
     fn call(&self, task: &Task, group: &[Transcript]) -> Result<Vec<Score>, String> {
-        let wrong = |what: &str| format!("{}: {what}", self.python.function);
         let answer = self.workers.call(&call(self.python.format, task, group))?;
-        let Answer { scores, errors } = serde_json::from_value(answer).map_err(|error| wrong(&error.to_string()))?;
-        if scores.len() != group.len() {
-            return Err(wrong(&format!("expected {} numbers, got {}", group.len(), scores.len())));
-        }
-        let mut errors = errors.unwrap_or_default().into_iter();
-        let score = |value: Option<f64>| match (value, errors.next().flatten()) {
-            (_, Some(error)) => Score::failed(wrong(&error)),
-            (None, None) => Score::failed(wrong("it leaves this answer out (None)")),
-            (Some(value), None) => {
-                let verdict = if value >= self.python.correct_from { Verdict::Correct } else { Verdict::Wrong };
-                Score { verdict, value, ..Score::wrong("") }
-            }
-        };
-        Ok(scores.into_iter().map(score).collect())
+        scores(&self.python.function, answer, group.len(), self.python.correct_from)
     }
 }
 
@@ -165,8 +168,7 @@ pub(crate) fn call(format: Conversation, task: &Task, group: &[Transcript]) -> V
             json!(said.map(|message| message.content.as_str()).collect::<Vec<_>>().join("\n\n"))
         }
     };
-    let known = |transcript: &Transcript| !transcript.tokens.is_empty() || transcript.last().is_empty();
-    let ids = group.iter().all(known).then(|| group.iter().map(|transcript| &transcript.tokens).collect::<Vec<_>>());
+    let ids: Option<Vec<&Vec<u32>>> = group.iter().map(|transcript| transcript.ids.as_ref()).collect();
     let mut columns: Map<String, Value> = [("answer", &task.answer), ("solution", &task.answer)]
         .into_iter()
         .map(|(name, value)| (name.to_owned(), json!(vec![value; n])))
@@ -206,7 +208,7 @@ impl Reward for Calling {
     }
 
     fn needs(&self) -> RewardNeeds {
-        RewardNeeds { group: self.python.group, at_once: 0, waits: self.waits }
+        RewardNeeds { group: self.python.group, at_once: 0, waits: self.workers.waits() }
     }
 
     fn prepare(&self) -> Result<(), String> {
