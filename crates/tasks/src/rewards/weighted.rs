@@ -36,27 +36,31 @@ impl Weighted {
 
 impl Reward for Weighted {
     fn score(&self, task: &Task, transcript: &Transcript) -> Score {
-        let mut sum = Sum::default();
-        for (name, weight, reward) in &self.parts {
-            if sum.add(name, *weight, reward.score(task, transcript)).is_err() {
-                break;
-            }
-        }
-        sum.score()
+        let mut scores = self.score_group(task, std::slice::from_ref(transcript));
+        scores.pop().unwrap_or_else(|| Score::failed("expected a score, got none"))
     }
 
     fn score_group(&self, task: &Task, group: &[Transcript]) -> Vec<Score> {
         let mut sums: Vec<Sum> = group.iter().map(|_| Sum::default()).collect();
         for (name, weight, reward) in &self.parts {
-            let scores = reward.score_group(task, group);
-            if scores.len() != group.len() {
-                let (expected, got) = (group.len(), scores.len());
-                let why = format!("reward `{name}`: expected {expected} scores, one for each answer, got {got}");
-                return group.iter().map(|_| Score::failed(why.as_str())).collect();
-            }
-            for (sum, score) in sums.iter_mut().zip(scores) {
-                // One that failed is masked; the others of its group go on.
-                let _ = sum.add(name, *weight, score);
+            // Nobody is asked about what failed already.
+            let open: Vec<usize> = (0..group.len()).filter(|&place| sums[place].failed.is_none()).collect();
+            let scores = match &open[..] {
+                [] => continue,
+                [one] => vec![reward.score(task, &group[*one])],
+                all if all.len() == group.len() => reward.score_group(task, group),
+                some => {
+                    let some: Vec<Transcript> = some.iter().map(|&place| group[place].clone()).collect();
+                    reward.score_group(task, &some)
+                }
+            };
+            let (expected, got) = (open.len(), scores.len());
+            let mut scores = scores.into_iter();
+            for place in open {
+                let score = scores.next().filter(|_| expected == got).unwrap_or_else(|| {
+                    Score::failed(format!("expected {expected} scores, one for each answer, got {got}"))
+                });
+                sums[place].add(name, *weight, score);
             }
         }
         sums.into_iter().map(Sum::score).collect()
@@ -77,7 +81,7 @@ impl Reward for Weighted {
     }
 }
 
-/// A sum on its way.
+/// The sum of one answer on its way.
 #[derive(Default)]
 struct Sum {
     verdict: Option<Verdict>,
@@ -87,18 +91,12 @@ struct Sum {
     failed: Option<String>,
 }
 
-/// A part failed, and with it the whole.
-struct Failed;
-
 impl Sum {
-    fn add(&mut self, name: &str, weight: f64, score: Score) -> Result<(), Failed> {
-        if self.failed.is_some() {
-            return Err(Failed);
-        }
+    fn add(&mut self, name: &str, weight: f64, score: Score) {
         if score.verdict == Verdict::Failed || !score.value.is_finite() {
             let why = if score.value.is_finite() { score.reason } else { format!("its value is {}", score.value) };
             self.failed = Some(format!("reward `{name}`: {why}"));
-            return Err(Failed);
+            return;
         }
         self.value += weight * score.value;
         self.parts.insert(name.to_owned(), weight * score.value);
@@ -106,7 +104,6 @@ impl Sum {
             self.reasons.push(format!("{name}: {}", score.reason));
         }
         self.verdict.get_or_insert(score.verdict);
-        Ok(())
     }
 
     fn score(self) -> Score {
