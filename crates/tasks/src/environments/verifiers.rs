@@ -12,7 +12,8 @@ use crate::python::{Loading, Python};
 use crate::rewards::python::{Conversation, call, scores};
 use crate::rewards::server::seconds;
 
-/// A single-turn environment of the Python package `verifiers`: its prompts, and its rubric as the score.
+/// A single-turn environment of the Python package `verifiers` (up to its version 0.3): its prompts, and its rubric as
+/// the score.
 ///
 /// `environment` names what makes it, `load_environment` by custom, or the object itself. Held out is what it holds
 /// out itself (`eval_dataset`); where it has only a `dataset`, a share of the rows by a hash of their prompts. Training

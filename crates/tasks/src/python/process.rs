@@ -28,6 +28,8 @@ pub(super) struct Process {
     questions: Sender<String>,
     answers: Receiver<String>,
     printed: Arc<Mutex<Vec<u8>>>,
+    /// Closes once all that was printed is read.
+    all_printed: Receiver<()>,
 }
 
 impl Process {
@@ -61,11 +63,12 @@ impl Process {
         let (questions, asked) = channel();
         let (answered, answers) = channel();
         let tail = Arc::clone(&printed);
+        let (printing, all_printed) = channel();
         let threads = Builder::new().spawn(move || send(stdin, &asked)).and_then(|_| {
-            Builder::new().spawn(move || keep(stderr, &tail, log))?;
+            Builder::new().spawn(move || keep(stderr, &tail, log, printing))?;
             Builder::new().spawn(move || receive(BufReader::new(stdout), &answered))
         });
-        let mut process = Self { child, questions, answers, printed };
+        let mut process = Self { child, questions, answers, printed, all_printed };
         threads.map_err(|error| format!("threads for Python: {error}"))?;
         let mut answer = process.ask(first, limit).map_err(|broken| format!("while loading: {broken}"))?;
         if let Some(Value::String(error)) = answer.get_mut("error").map(Value::take) {
@@ -99,8 +102,8 @@ impl Process {
                 _ => break "it closed its pipe".to_owned(),
             }
         };
-        // What it printed last comes by another pipe.
-        std::thread::sleep(Duration::from_millis(20));
+        // What it printed last comes by another pipe, which a process that it started may hold open.
+        let _ = self.all_printed.recv_timeout(Duration::from_secs(1));
         let printed = self.printed.lock().unwrap_or_else(PoisonError::into_inner);
         let said = String::from_utf8_lossy(&printed);
         let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -177,7 +180,7 @@ fn receive(mut stdout: impl BufRead, answered: &Sender<String>) {
 }
 
 /// Reads what a worker prints: the end is kept, all of it goes to the log.
-fn keep(mut stderr: ChildStderr, tail: &Mutex<Vec<u8>>, mut log: Option<File>) {
+fn keep(mut stderr: ChildStderr, tail: &Mutex<Vec<u8>>, mut log: Option<File>, printing: Sender<()>) {
     let mut buffer = [0; 4096];
     while let Ok(read @ 1..) = stderr.read(&mut buffer) {
         if let Some(file) = &mut log
@@ -190,4 +193,5 @@ fn keep(mut stderr: ChildStderr, tail: &Mutex<Vec<u8>>, mut log: Option<File>) {
         let surplus = tail.len().saturating_sub(TAIL);
         tail.drain(..surplus);
     }
+    drop(printing);
 }
