@@ -25,7 +25,7 @@ pub use recipe::{
     RolloutWeights, RunSection, Schedule, Section,
 };
 pub use registry::{ConfigError, Entry, find, parse, schema_of};
-pub use score::{Reward, Score, Transcript, Verdict};
+pub use score::{Reward, RewardNeeds, Score, Spent, Transcript, Verdict};
 pub use seed::Seed;
 pub use strategy::{RolloutError, Rollouts, Strategy};
 pub use task::{Message, Role, Task};

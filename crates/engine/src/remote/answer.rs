@@ -1,6 +1,7 @@
 //! What comes back.
 
 use relign_core::{Finish, Sampling};
+use relign_http::short;
 use serde_json::Value;
 
 /// A completion in a server's words, understood.
@@ -129,15 +130,6 @@ fn logprobs(choice: &Value, count: usize) -> Result<Vec<f32>, String> {
 
 fn of(value: Option<&Value>) -> String {
     value.map_or_else(|| "nothing".to_owned(), short)
-}
-
-/// A value in a few words.
-pub(super) fn short(value: &Value) -> String {
-    let text = value.to_string();
-    match text.char_indices().nth(80) {
-        Some((end, _)) => format!("{}...", &text[..end]),
-        None => text,
-    }
 }
 
 #[cfg(test)]

@@ -4,12 +4,12 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use relign_core::{Completion, Finish, Generate, GenerateError, Message, Request, Seed};
+use relign_http::{Http, short};
 use serde_json::Value;
 
-use super::answer::{Answer, short};
+use super::answer::Answer;
 use super::ask::Prompt;
 use super::dialect::Dialect;
-use super::http::Http;
 use super::pool::{Job, Pool};
 use super::{Address, RemoteError, RemoteOptions};
 
@@ -124,14 +124,14 @@ impl Remote {
         let body = tokenize.body(self.model(), text);
         let answer = match self.pool.http().ask(&url, Some(&body), 0, Seed(0), &mut |_| false) {
             // Older servers, and those behind a gate that lets /v1 alone through.
-            Err(RemoteError::Status { status: 401 | 403 | 404 | 405 | 501, .. }) => return Ok(None),
+            Err(relign_http::Error::Status { status: 401 | 403 | 404 | 405 | 501, .. }) => return Ok(None),
             other => other?,
         };
         let tokens = answer.get("tokens").and_then(Value::as_array).and_then(|tokens| {
             tokens.iter().map(|token| u32::try_from(token.as_u64()?).ok()).collect::<Option<Vec<u32>>>()
         });
         let what = || format!("tokens: expected a list of ids, got {}", short(&answer));
-        tokens.map(Some).ok_or_else(|| RemoteError::Malformed { url, what: what() })
+        tokens.map(Some).ok_or_else(|| relign_http::Error::Malformed { url, what: what() }.into())
     }
 
     fn take(&mut self, mut request: Request, prompt: Prompt) -> Result<(), GenerateError> {
@@ -280,10 +280,10 @@ fn models(http: &Http, options: &RemoteOptions) -> Result<Vec<Listed>, RemoteErr
     };
     let url = format!("{}/models", http.base());
     let answer = match http.ask(&url, None, options.retries.min(2), Seed(0), &mut rest) {
-        Err(RemoteError::Status { status: 404 | 405 | 501, .. }) => return Ok(Vec::new()),
+        Err(relign_http::Error::Status { status: 404 | 405 | 501, .. }) => return Ok(Vec::new()),
         other => other?,
     };
-    let malformed = |what| RemoteError::Malformed { url: url.clone(), what };
+    let malformed = |what| RemoteError::from(relign_http::Error::Malformed { url: url.clone(), what });
     let Some(data) = answer.get("data").and_then(Value::as_array) else {
         return Err(malformed(format!("expected the list of models under `data`, got {}", short(&answer))));
     };

@@ -28,59 +28,13 @@
 //! # Seeds
 //! A request's seed goes along in 31 bits. How far equal seeds give equal answers is the server's affair.
 
-mod address;
 mod answer;
 mod ask;
 mod dialect;
 mod engine;
 mod error;
-mod http;
 mod pool;
-mod retry;
 
-pub use address::Address;
 pub use engine::{Prompts, Remote, RemoteStats};
 pub use error::RemoteError;
-pub use http::ApiKey;
-
-use std::time::Duration;
-
-/// The bounds within which a server is asked.
-#[derive(Clone, Debug)]
-pub struct RemoteOptions {
-    /// Requests on their way at once.
-    pub concurrency: usize,
-    /// To connect, name lookup and TLS included.
-    pub connect: Duration,
-    /// From the request to the first byte of the answer. Servers answer once all is generated, so this
-    /// is normally the time that takes, and the wait for a place.
-    pub first_byte: Duration,
-    /// One try from beginning to end.
-    pub whole: Duration,
-    /// Further tries of a request after the first.
-    pub retries: u32,
-    /// The first wait before another try, doubled each time.
-    pub backoff: Duration,
-    /// The longest wait; a server that asks for a longer one is given up on.
-    pub longest_wait: Duration,
-    /// The longest answer in bytes.
-    pub answer_bytes: u64,
-    /// What the server wants to see before it answers.
-    pub key: Option<ApiKey>,
-}
-
-impl Default for RemoteOptions {
-    fn default() -> Self {
-        Self {
-            concurrency: 16,
-            connect: Duration::from_secs(10),
-            first_byte: Duration::from_secs(600),
-            whole: Duration::from_secs(600),
-            retries: 5,
-            backoff: Duration::from_millis(500),
-            longest_wait: Duration::from_secs(60),
-            answer_bytes: 64 << 20,
-            key: None,
-        }
-    }
-}
+pub use relign_http::{Address, ApiKey, Options as RemoteOptions};

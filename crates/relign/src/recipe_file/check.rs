@@ -13,7 +13,11 @@ pub(crate) fn check(recipe: &Recipe) -> Vec<Fault> {
     for (index, reward) in recipe.rewards.iter().enumerate() {
         // The environment's own score may be a part; it is no entry of the table.
         if reward.name != "environment" {
-            named(&mut faults, "reward", &reward.name, &format!("rewards.{index}"), &reward.settings);
+            let section = format!("rewards.{index}");
+            match relign_tasks::in_full(&reward.name, &reward.settings) {
+                Ok((name, settings)) => named(&mut faults, "reward", name, &section, &settings),
+                Err(ConfigError { path, message }) => faults.push(Fault::at(format!("{section}.{path}"), message)),
+            }
         }
     }
     named(&mut faults, "strategy", &recipe.strategy.name, "strategy", &recipe.strategy.settings);

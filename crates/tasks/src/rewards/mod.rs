@@ -3,20 +3,28 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use relign_core::{Entry, Environment, Reward, Score, Task, Transcript};
+use relign_core::{Entry, Environment, Reward, RewardNeeds, Score, Task, Transcript};
 
 pub mod final_number;
 pub mod format;
+pub mod http;
+pub mod judge;
 pub mod length;
+pub mod python;
+pub(crate) mod server;
 mod weighted;
 
 pub use final_number::FinalNumber;
 pub use format::Format;
+pub use http::Http;
+pub use judge::Judge;
 pub use length::Length;
+pub use python::Python;
 pub use weighted::Weighted;
 
 /// All rewards.
-pub const REWARDS: &[Entry<dyn Reward>] = &[final_number::ENTRY, format::ENTRY, length::ENTRY];
+pub const REWARDS: &[Entry<dyn Reward>] =
+    &[final_number::ENTRY, format::ENTRY, http::ENTRY, judge::ENTRY, length::ENTRY, python::ENTRY];
 
 /// An environment's own judgement, as a reward.
 pub struct Own(pub Arc<dyn Environment>);
@@ -30,6 +38,10 @@ impl Reward for Own {
     fn score(&self, task: &Task, transcript: &Transcript) -> Score {
         self.0.score(task, transcript)
     }
+
+    fn needs(&self) -> RewardNeeds {
+        self.0.needs()
+    }
 }
 
 /// The model's last turn without verbatim repetitions of what it was asked: whoever repeats the
@@ -42,4 +54,19 @@ pub(crate) fn said<'a>(task: &Task, transcript: &'a Transcript) -> Cow<'a, str> 
         }
     }
     text
+}
+
+/// Scores several transcripts on up to `threads` threads, in their order.
+pub(crate) fn at_once(threads: usize, group: &[Transcript], score: impl Fn(&Transcript) -> Score + Sync) -> Vec<Score> {
+    let share = group.len().div_ceil(threads.max(1)).max(1);
+    std::thread::scope(|scope| {
+        let each = |part: &[Transcript]| part.iter().map(&score).collect::<Vec<_>>();
+        let threads: Vec<_> = group.chunks(share).map(|part| scope.spawn(move || each(part))).collect();
+        let parts = threads.into_iter().zip(group.chunks(share));
+        let judged = parts.map(|(thread, part)| {
+            let panicked = |_| part.iter().map(|_| Score::failed("the reward panicked")).collect();
+            thread.join().unwrap_or_else(panicked)
+        });
+        judged.flatten().collect()
+    })
 }
