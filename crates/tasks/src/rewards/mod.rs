@@ -12,6 +12,7 @@ pub mod judge;
 pub mod length;
 pub mod python;
 pub(crate) mod server;
+pub mod math;
 mod weighted;
 
 pub use final_number::FinalNumber;
@@ -23,8 +24,15 @@ pub use python::Python;
 pub use weighted::Weighted;
 
 /// All rewards.
-pub const REWARDS: &[Entry<dyn Reward>] =
-    &[final_number::ENTRY, format::ENTRY, http::ENTRY, judge::ENTRY, length::ENTRY, python::ENTRY];
+pub const REWARDS: &[Entry<dyn Reward>] = &[
+    final_number::ENTRY,
+    format::ENTRY,
+    http::ENTRY,
+    judge::ENTRY,
+    length::ENTRY,
+    math::ENTRY,
+    python::ENTRY,
+];
 
 /// An environment's own judgement, as a reward.
 pub struct Own(pub Arc<dyn Environment>);
