@@ -5,18 +5,20 @@ use std::sync::Arc;
 
 use relign_core::{Entry, Environment, Reward, Score, Task, Transcript};
 
+pub mod code;
 pub mod final_number;
 pub mod format;
 pub mod length;
 mod weighted;
 
+pub use code::Code;
 pub use final_number::FinalNumber;
 pub use format::Format;
 pub use length::Length;
 pub use weighted::Weighted;
 
 /// All rewards.
-pub const REWARDS: &[Entry<dyn Reward>] = &[final_number::ENTRY, format::ENTRY, length::ENTRY];
+pub const REWARDS: &[Entry<dyn Reward>] = &[code::ENTRY, final_number::ENTRY, format::ENTRY, length::ENTRY];
 
 /// An environment's own judgement, as a reward.
 pub struct Own(pub Arc<dyn Environment>);
