@@ -108,6 +108,15 @@ A line of the file is {\"prompt\": \"...\"} or {\"messages\": [{\"role\": \"user
   relign eval smollm2 --task gsm8k --set path=data/gsm8k --out results/gsm8k
   relign eval http://localhost:8000/v1 --task arithmetic      any OpenAI-compatible server")]
     Eval(commands::eval::Asked),
+    /// Run a program that nobody trusts: isolated, within limits of time, memory and output
+    #[command(after_help = "Examples:
+  relign sandbox solution.py < input.txt
+  relign sandbox main.rs --cpu-seconds 2 --json
+  relign sandbox answer.txt --lang python
+
+Standard input passes through. The program sees no network, no home folder and an empty /tmp. Exit
+status 0 if it ended with 0, else 1.")]
+    Sandbox(commands::sandbox::Asked),
     /// List everything a recipe can name
     List,
     /// Show the manual and the settings of one thing
@@ -167,6 +176,7 @@ impl Command {
             Self::Generate(asked) => commands::generate::run(&asked, json),
             Self::Chat(asked) => commands::chat::run(&asked, json),
             Self::Eval(asked) => commands::eval::run(&asked, json),
+            Self::Sandbox(asked) => commands::sandbox::run(&asked, json),
             Self::List => commands::list::run(json),
             Self::Explain { name } => commands::explain::run(&name, json),
             Self::Pull { model } => commands::pull::run(&model, json),

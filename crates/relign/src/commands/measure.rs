@@ -2,6 +2,7 @@
 
 mod decode;
 mod roofline;
+mod sandbox;
 mod train;
 
 use std::path::PathBuf;
@@ -46,6 +47,17 @@ pub(crate) enum Measure {
     },
     /// Generated tokens per second
     Decode(decode::Asked),
+    /// Programs a second in the sandbox
+    Sandbox {
+        /// JSON Lines: programs, or solutions with their tests
+        file: PathBuf,
+        /// Threads that ask at the same time
+        threads: usize,
+        /// How often each is run
+        rounds: usize,
+        /// The interpreter
+        python: String,
+    },
     /// What the machine can do: the memory's speed and that of matrix products
     Roofline,
 }
@@ -66,6 +78,7 @@ pub(crate) fn run(what: &Measure) -> anyhow::Result<()> {
         }
         Measure::Train { model, dtype, sequences, length } => train::run(model, dtype, *sequences, *length),
         Measure::Decode(asked) => decode::run(asked),
+        Measure::Sandbox { file, threads, rounds, python } => sandbox::run(file, *threads, *rounds, python),
         Measure::Roofline => roofline::run(),
     }
 }
