@@ -10,6 +10,7 @@ import statistics
 import sys
 
 import decode
+import sandbox
 import training
 from work import AVX2, Failed
 
@@ -18,6 +19,7 @@ BENCHES = {
     "train": (training.train, "forward and backward, against transformers at the same dtype"),
     "decode": (decode.decode, "answers to GSM8K's prompts, against transformers, llama.cpp and vLLM"),
     "tree": (decode.tree, "64 branches of each prompt at four depths, against the same without shared prefixes"),
+    "sandbox": (sandbox.sandbox, "HumanEval's programs in the sandbox, against one system python3 for each"),
 }
 HEAD = f"{'case':<32} {'peer':<13} {'ours':>9} {'theirs':>9} {'unit':<9} {'ratio':>6} {'ours GB':>8} {'theirs GB':>9}"
 

@@ -127,6 +127,13 @@ Policies (where the answer stands, what its spelling means):
 
 The exit status says whether judging worked, not what the verdicts are.")]
     Verify(commands::verify::Asked),
+    /// Run a program that nobody trusts: isolated, within limits of time, memory and output
+  relign sandbox solution.py < input.txt
+  relign sandbox main.rs --cpu-seconds 2 --json
+  relign sandbox answer.txt --lang python
+Standard input passes through. The program sees no network, no home folder and an empty /tmp. Exit
+status 0 if it ended with 0, else 1.")]
+    Sandbox(commands::sandbox::Asked),
     /// List everything a recipe can name
     List,
     /// Show the manual and the settings of one thing
@@ -187,6 +194,7 @@ impl Command {
             Self::Chat(asked) => commands::chat::run(&asked, json),
             Self::Eval(asked) => commands::eval::run(&asked, json),
             Self::Verify(asked) => commands::verify::run(&asked, json),
+            Self::Sandbox(asked) => commands::sandbox::run(&asked, json),
             Self::List => commands::list::run(json),
             Self::Explain { name } => commands::explain::run(&name, json),
             Self::Pull { model } => commands::pull::run(&model, json),

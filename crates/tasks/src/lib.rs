@@ -15,6 +15,7 @@ mod expression;
 pub mod number;
 pub mod python;
 pub mod rewards;
+pub mod sandbox;
 
 pub use environments::ENVIRONMENTS;
 pub use expression::{Expression, Operator};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use relign_core::{Entry, Environment, Reward, RewardNeeds, Score, Task, Transcript};
 
+pub mod code;
 pub mod final_number;
 pub mod format;
 pub mod http;
@@ -15,6 +16,7 @@ pub(crate) mod server;
 pub mod math;
 mod weighted;
 
+pub use code::Code;
 pub use final_number::FinalNumber;
 pub use format::Format;
 pub use http::Http;
@@ -25,6 +27,7 @@ pub use weighted::Weighted;
 
 /// All rewards.
 pub const REWARDS: &[Entry<dyn Reward>] = &[
+    code::ENTRY,
     final_number::ENTRY,
     format::ENTRY,
     http::ENTRY,
