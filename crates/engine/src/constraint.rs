@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use llguidance::api::TopLevelGrammar;
+use llguidance::api::{StopReason, TopLevelGrammar};
 use llguidance::toktrie::{ApproximateTokEnv, InferenceCapabilities, SimpleVob, TokEnv, TokRxInfo, TokTrie};
 use llguidance::{Matcher, ParserFactory};
 use relign_core::Constraint;
@@ -16,10 +16,17 @@ use crate::Vocabulary;
 /// Compiled constraints kept; beyond them all are forgotten.
 const KEPT: usize = 64;
 
+/// What llguidance calls a place where no token goes on.
+const DEAD_END: &str = "NoExtensionBias";
+
+/// An error without the mark of what was left out of it.
+fn plain(error: &str) -> &str {
+    error.trim().trim_end_matches("<non-verbose/>").trim_end()
+}
+
 /// Makes [`Bound`]s of constraints, over one vocabulary.
 pub(crate) struct Grammars {
     factory: ParserFactory,
-    eos: u32,
     compiled: HashMap<String, Matcher>,
 }
 
@@ -47,7 +54,7 @@ impl Grammars {
         let mut factory =
             ParserFactory::new(&env, InferenceCapabilities::default(), &slices).map_err(|e| e.to_string())?;
         factory.quiet().limits_mut().verbose_errors = false;
-        Ok(Self { factory, eos, compiled: HashMap::new() })
+        Ok(Self { factory, compiled: HashMap::new() })
     }
 
     /// The beginning of an answer under `constraint`.
@@ -67,14 +74,14 @@ impl Grammars {
         if !self.compiled.contains_key(&key) {
             let matcher = Matcher::new(self.factory.create_parser(grammar));
             if let Some(error) = matcher.get_error() {
-                return Err(format!("constraint: expected {what}, got: {}", error.trim()));
+                return Err(format!("constraint: expected {what}, got: {}", plain(&error)));
             }
             if self.compiled.len() >= KEPT {
                 self.compiled.clear();
             }
             self.compiled.insert(key.clone(), matcher);
         }
-        let mut bound = Bound { matcher: self.compiled[&key].deep_clone(), eos: self.eos, allowed: SimpleVob::new() };
+        let mut bound = Bound { matcher: self.compiled[&key].deep_clone(), allowed: SimpleVob::new() };
         bound.look_ahead()?;
         Ok(bound)
     }
@@ -83,7 +90,6 @@ impl Grammars {
 /// An answer under a constraint, as far as it has come.
 pub(crate) struct Bound {
     matcher: Matcher,
-    eos: u32,
     /// What may come next.
     allowed: SimpleVob,
 }
@@ -105,16 +111,20 @@ impl Bound {
     /// # Errors
     /// If nothing can follow, or finding out takes more than the grammar's limits.
     pub(crate) fn push(&mut self, token: u32) -> Result<(), String> {
-        self.matcher.consume_token(token).map_err(|error| format!("constraint: {error}"))?;
+        self.matcher.consume_token(token).map_err(|error| self.blame(&error.to_string()))?;
         self.look_ahead()
     }
 
     fn look_ahead(&mut self) -> Result<(), String> {
-        self.allowed = self.matcher.compute_mask_or_eos().map_err(|error| format!("constraint: {error}"))?;
-        if self.allowed.is_zero() {
-            return Err("constraint: expected a token that can come next, the vocabulary has none".to_owned());
+        self.allowed = self.matcher.compute_mask_or_eos().map_err(|error| self.blame(&error.to_string()))?;
+        if self.allowed.is_zero() { Err(self.blame("")) } else { Ok(()) }
+    }
+
+    /// Why it cannot go on.
+    fn blame(&self, error: &str) -> String {
+        if error.is_empty() || self.matcher.stop_reason() == StopReason::NoExtensionBias || error.contains(DEAD_END) {
+            return "constraint: expected a token that can come next, the vocabulary has none".to_owned();
         }
-        debug_assert!((self.eos as usize) < self.allowed.len());
-        Ok(())
+        format!("constraint: {}", plain(error))
     }
 }

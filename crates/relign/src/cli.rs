@@ -91,8 +91,12 @@ Ctrl-C saves and ends; a second one ends at once.")]
   relign generate --model smollm2 --prompt 'What is 17 + 25?'
   relign generate --model runs/quickstart-1 --prompt 'What is 17 + 25?' -n 8 --temperature 1 --json
   relign generate --model smollm2 --file prompts.jsonl --json > answers.jsonl
+  relign generate --model smollm2 --prompt 'Name a city.' --temperature 1 --top-p 0.9 --stop .
+  relign generate --model smollm2 --prompt 'A person, as JSON.' --json-schema person.schema.json
+  relign generate --model smollm2 --prompt 'What is 2 + 3?' --score ' 5' --logprobs 3 --json
 
-A line of the file is {\"prompt\": \"...\"} or {\"messages\": [{\"role\": \"user\", \"content\": \"...\"}]}.")]
+A line of the file is {\"prompt\": \"...\"} or {\"messages\": [{\"role\": \"user\", \"content\": \"...\"}]};
+with \"score\": \"...\" beside it, that answer is scored and none is sampled.")]
     Generate(commands::generate::Asked),
     /// Talk with a model
     #[command(after_help = "Examples:
