@@ -353,8 +353,8 @@ fn submit_group(judge: &mut Judge, growth: &mut Growth, index: usize, tickets: &
 
 /// What a strategy hears of a request that failed.
 fn nothing(id: u64) -> Completion {
-    let (tokens, logprobs, text) = (Vec::new(), Vec::new(), String::new());
-    Completion { id, tokens, logprobs, text, finish: Finish::Failed, version: 0 }
+    let (tokens, logprobs, text, finish) = (Vec::new(), Vec::new(), String::new(), Finish::Failed);
+    Completion { id, tokens, logprobs, text, finish, version: 0, odds: Vec::new(), prompt_odds: Vec::new() }
 }
 
 /// Gives away finished trees, in task order.

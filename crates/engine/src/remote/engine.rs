@@ -11,6 +11,7 @@ use super::answer::Answer;
 use super::ask::Prompt;
 use super::dialect::Dialect;
 use super::pool::{Job, Pool};
+use super::settings::settings;
 use super::{Address, RemoteError, RemoteOptions};
 
 /// How long a poll waits for something to come back.
@@ -159,14 +160,11 @@ impl Remote {
         if self.tickets.contains_key(id) {
             return invalid("expected an id of its own, got that of a request in flight".to_owned());
         }
-        if !(sampling.temperature.is_finite() && sampling.temperature >= 0.0) {
-            return invalid(format!("temperature: expected 0 or more, got {}", sampling.temperature));
+        if let Err(error) = sampling.check() {
+            return invalid(error.to_string());
         }
-        if sampling.max_tokens == 0 {
-            return invalid("max_tokens: expected at least 1, got 0".to_owned());
-        }
-        if sampling.stop.iter().any(String::is_empty) {
-            return invalid("stop: expected strings with text in them, got an empty one".to_owned());
+        if let Err(what) = settings(dialect, self.prompts == Prompts::Conversations, sampling) {
+            return invalid(what);
         }
         if !sampling.stop_tokens.is_empty() && !dialect.stop_tokens {
             return invalid(format!("stop_tokens: expected none, for {} does not take them", dialect.name));
@@ -183,8 +181,8 @@ impl Remote {
             Some(count) => self.stats.generated_tokens += count,
             None => self.stats.uncounted += 1,
         }
-        let Answer { text, tokens, logprobs, finish, .. } = answer;
-        self.done.push(Completion { id, tokens, logprobs, text, finish, version: 0 });
+        let Answer { text, tokens, logprobs, finish, odds, .. } = answer;
+        self.done.push(Completion { id, tokens, logprobs, text, finish, version: 0, odds, prompt_odds: Vec::new() });
     }
 }
 
@@ -260,7 +258,9 @@ impl Generate for Remote {
         }
         self.pool.cancel(*ticket);
         let (tokens, logprobs, text) = (Vec::new(), Vec::new(), String::new());
-        self.done.push(Completion { id, tokens, logprobs, text, finish: Finish::Cancelled, version: 0 });
+        let (odds, prompt_odds) = (Vec::new(), Vec::new());
+        let finish = Finish::Cancelled;
+        self.done.push(Completion { id, tokens, logprobs, text, finish, version: 0, odds, prompt_odds });
     }
 }
 

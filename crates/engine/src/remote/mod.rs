@@ -21,9 +21,17 @@
 //!
 //! # When log-probabilities are known
 //! Only where every token has one, ids are known, and the numbers are those of the distribution sampled
-//! from: servers report the model's own distribution, so a temperature other than 0 or 1 leaves none.
+//! from: servers report the model's own distribution, so a temperature other than 0 or 1, a cut, a penalty, a bias or a
+//! constraint leaves none. The alternatives that `top_logprobs` asks for are known where a server tells their ids: vLLM
+//! and llama.cpp.
 //! Where a server is known, its own defaults for cutting the distribution (top-k, top-p, min-p, penalties) are
 //! overruled, so that the distribution is the one asked for.
+//!
+//! # Settings
+//! All of [`Sampling`](relign_core::Sampling) is said in the server's own words, or refused where it has none; in what
+//! order a server applies them is its own affair, and so is which tokens it weakens: llama.cpp's count those of the
+//! prompt in all penalties, llama-cpp-python's the last 64 alone. An answer that does not keep to its constraint is a
+//! failure, for servers pass over words they do not know.
 //!
 //! # Seeds
 //! A request's seed goes along in 31 bits. How far equal seeds give equal answers is the server's affair.
@@ -33,7 +41,9 @@ mod ask;
 mod dialect;
 mod engine;
 mod error;
+mod odds;
 mod pool;
+mod settings;
 
 pub use engine::{Prompts, Remote, RemoteStats};
 pub use error::RemoteError;
