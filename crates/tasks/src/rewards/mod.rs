@@ -11,9 +11,9 @@ pub mod format;
 pub mod http;
 pub mod judge;
 pub mod length;
+pub mod math;
 pub mod python;
 pub(crate) mod server;
-pub mod math;
 mod weighted;
 
 pub use code::Code;
