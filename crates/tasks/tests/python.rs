@@ -310,7 +310,7 @@ fn trls_own_functions_return_here_what_they_return_there() {
         let input = json!({
             "prompts": vec![json!(task.messages); texts.len()],
             "completions": transcripts.iter().map(|t| &t.messages).collect::<Vec<_>>(),
-            "completion_ids": transcripts.iter().map(|t| &t.ids).map(|_| vec![1]).collect::<Vec<_>>(),
+            "completion_ids": transcripts.iter().map(|t| &t.ids).collect::<Vec<_>>(),
             "solution": vec![answer; texts.len()],
         });
         let mut direct = Command::new(&python)
