@@ -211,7 +211,7 @@ impl Reward for Ranked {
     }
 
     fn score_group(&self, task: &Task, group: &[Transcript]) -> Vec<Score> {
-        self.seen.lock().unwrap().push(group.len());
+        self.seen.lock().expect("a lock").push(group.len());
         if task.id.ends_with('2') {
             return vec![Score::correct("one too few"); group.len() - 1];
         }
