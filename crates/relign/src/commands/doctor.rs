@@ -54,7 +54,20 @@ pub(crate) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
 }
 
 fn machine() -> Vec<Finding> {
-    vec![cpu(), dtype(), threads(), memory(), disk(), allocator(), huge_pages(), libtorch(), cuda(), python(), models()]
+    vec![
+        cpu(),
+        dtype(),
+        threads(),
+        memory(),
+        disk(),
+        allocator(),
+        huge_pages(),
+        libtorch(),
+        cuda(),
+        python(),
+        sandbox(),
+        models(),
+    ]
 }
 
 fn report(findings: &[Finding], as_json: bool) -> anyhow::Result<()> {
@@ -229,6 +242,18 @@ fn python() -> Finding {
     match run_for_text(Command::new("python3").args(["-m", "pip", "--version"])) {
         Some(text) => ok("python", text.split(" from ").next().unwrap_or_default().trim().to_owned() + ", python3"),
         None => warn("python", "python3 with pip not found", advice),
+    }
+}
+
+fn sandbox() -> Finding {
+    use relign_tasks::sandbox::{Ending, Input, Language, Limits, Sandbox};
+    let sandbox = Sandbox::new(Limits::default(), "python3", true);
+    let works = |language| sandbox.run(language, "", Input::Text(b"")).map(|outcome| outcome.ending);
+    let advice = "only the reward `code` and `relign sandbox` need it";
+    match works(Language::Python) {
+        Ok(Ending::Exit(0)) => ok("sandbox", "programs run isolated"),
+        Ok(ending) => warn("sandbox", format!("an empty program: {ending}"), advice),
+        Err(error) => warn("sandbox", error.to_string(), advice),
     }
 }
 
