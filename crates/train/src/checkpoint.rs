@@ -124,7 +124,7 @@ impl Saved {
         let wrong = |what: String| TrainError::Checkpoint { path: path.clone(), what };
         let checkpoint = Checkpoint::open(&path).map_err(|e| wrong(e.to_string()))?;
         let (policy, optimizer) = trainer.parts_mut();
-        policy.restore(&|name| checkpoint.tensor(name).map_err(LoadError::from)).map_err(|e| wrong(e.to_string()))?;
+        policy.restore(&checkpoint).map_err(|e| wrong(e.to_string()))?;
         policy.set_version(progress.version);
         optimizer.set_taken(progress.optimizer_steps);
         let moments = path.join(MOMENTS);
