@@ -9,9 +9,9 @@ use tch::{Device, Kind, Tensor};
 
 use crate::gguf::Gguf;
 use crate::gguf::names::{self, Change, Place};
-use crate::peft::{self, Adapter};
 use crate::kernels::element::view_mut;
 use crate::kernels::parallel::Shared;
+use crate::peft::{self, Adapter};
 use crate::source::{Rows, Source, Take, read_rows};
 use crate::{CheckpointError, Config, GgmlType, LoadError, Tokenizer, safetensors};
 

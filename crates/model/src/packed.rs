@@ -60,6 +60,15 @@ impl Packed {
         }
     }
 
+    /// The memory it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        let of = |tensor: &Tensor| tensor.numel() * tensor.kind().elt_size_in_bytes();
+        match self {
+            Self::Bf16(copy) => of(copy),
+            Self::Quantised { data, scales, .. } => of(data) + of(scales),
+        }
+    }
+
     /// Its memory, to be filled row by row.
     pub(crate) fn fill(&self) -> Fill {
         match self {

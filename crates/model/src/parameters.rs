@@ -27,6 +27,13 @@ pub struct Parameter {
 }
 
 impl Parameter {
+    /// The memory of its copies.
+    pub(crate) fn bytes(&self) -> usize {
+        let of = |tensor: &Tensor| tensor.numel() * tensor.kind().elt_size_in_bytes();
+        let own = self.compute.data_ptr() != self.master.data_ptr();
+        of(&self.master) + if own { of(&self.compute) } else { 0 } + self.packed.as_ref().map_or(0, Packed::bytes)
+    }
+
     /// The checkpoint's tensors as views of the master.
     pub fn named(&self) -> impl Iterator<Item = (&str, Tensor)> {
         self.parts.iter().map(|(name, first, rows)| (name.as_str(), self.master.narrow(0, *first as i64, *rows as i64)))
@@ -129,7 +136,8 @@ impl<'a> Builder<'a> {
             parts.iter().map(|(part, rows)| (format!("{part}.{suffix}"), *rows)).collect()
         };
         let weight = self.fused(&format!("{name}.weight"), &named("weight"), &[inputs], Use::Matrix)?;
-        let bias = if bias { Some(self.fused(&format!("{name}.bias"), &named("bias"), &[], Use::Plain)?) } else { None };
+        let bias =
+            if bias { Some(self.fused(&format!("{name}.bias"), &named("bias"), &[], Use::Plain)?) } else { None };
         let bias = bias.map(|index| self.list[index].compute.shallow_clone());
         Ok(self.matrix(weight, bias))
     }
@@ -161,13 +169,7 @@ impl<'a> Builder<'a> {
     }
 
     /// The index of the parameter `name`, made of `parts` (names and rows) one after another.
-    fn fused(
-        &mut self,
-        name: &str,
-        parts: &[(String, usize)],
-        rest: &[usize],
-        used: Use,
-    ) -> Result<usize, LoadError> {
+    fn fused(&mut self, name: &str, parts: &[(String, usize)], rest: &[usize], used: Use) -> Result<usize, LoadError> {
         if let Some(&index) = self.index.get(name) {
             return Ok(index);
         }
@@ -193,11 +195,8 @@ impl<'a> Builder<'a> {
             .flatten();
         let plain = if packed.is_some() { vec![0] } else { shape(first).iter().map(|&n| n as i64).collect::<Vec<_>>() };
         let master = Tensor::empty(&plain, (stored, Device::Cpu));
-        let compute = if self.kind == stored {
-            master.shallow_clone()
-        } else {
-            Tensor::empty(&plain, (self.kind, Device::Cpu))
-        };
+        let compute =
+            if self.kind == stored { master.shallow_clone() } else { Tensor::empty(&plain, (self.kind, Device::Cpu)) };
         let index = self.list.len();
         self.index.insert(name.to_owned(), index);
         self.list.push(Parameter { name: name.to_owned(), master, compute, parts: places, width, packed });

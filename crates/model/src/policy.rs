@@ -122,6 +122,12 @@ impl Policy {
         self.kind
     }
 
+    /// The memory that all copies of the weights take.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.parameters.iter().map(Parameter::bytes).sum()
+    }
+
     /// How often the weights were updated.
     #[must_use]
     pub fn version(&self) -> u64 {

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use relign_core::Estimate;
-use relign_model::{Checkpoint, Kind, LoadError, Tensor, Tokenizer, save_folder};
+use relign_model::{Checkpoint, Kind, Tensor, Tokenizer, save_folder};
 use serde::{Deserialize, Serialize};
 
 use crate::{TrainError, Trainer};
