@@ -176,6 +176,7 @@ OUT is a GGUF file where it ends in .gguf, else a Hugging Face folder. Nothing i
     /// Look at this machine, or at a server: what was found, what is wrong, what to do
     #[command(after_help = "Examples:
   relign doctor
+  relign doctor model.gguf                    what of it fits: sequences, lengths, training
   relign doctor http://localhost:8000/v1      does it answer, does it tell token ids?")]
     Doctor(commands::doctor::Asked),
     /// Print a script that completes relign's commands in a shell

@@ -1,5 +1,6 @@
-//! `relign doctor`: this machine or a server, what is wrong with it and what to do.
+//! `relign doctor`: this machine, a server or a model: what is wrong with it and what to do, or what of it fits.
 
+mod model;
 mod server;
 
 use std::path::{Path, PathBuf};
@@ -37,14 +38,18 @@ enum State {
 /// What `doctor` was told.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Asked {
-    /// A server to look at instead of this machine: http://HOST:PORT/v1#MODEL
+    /// A model, of which is told what fits into this machine's memory, or a server to look at: http://HOST:PORT/v1#MODEL
     model: Option<String>,
+    /// The base model of a PEFT folder [default: what the folder names]
+    #[arg(long, value_name = "MODEL")]
+    base: Option<String>,
     #[command(flatten)]
     server: ServerArgs,
 }
 
 pub(crate) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
     match &asked.model {
+        Some(model) if !Address::is_one(model) => model::run(model, asked.base.as_deref(), as_json),
         Some(model) => {
             let address = Address::parse(model).map_err(|error| Usage(error.to_string()))?;
             report(&server::look(&address, &asked.server)?, as_json)

@@ -24,8 +24,7 @@ pub fn tokenizer() -> Tokenizer {
 
 pub fn policy(family: &str, kind: Kind) -> Policy {
     let checkpoint = checkpoint(family);
-    let source = |name: &str| checkpoint.tensor(name).map_err(LoadError::from);
-    Policy::load(checkpoint.config(), &source, kind).expect("the tiny weights")
+    Policy::load(checkpoint.config(), &checkpoint, kind).expect("the tiny weights")
 }
 
 pub fn options() -> TrainerOptions {
