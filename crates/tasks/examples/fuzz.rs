@@ -5,8 +5,8 @@
 //! Each round makes a gold answer and an answer, by grammar, by damaging sound ones or from pieces of LaTeX in any
 //! order, and judges them. Whatever stands there, judging must end with a verdict, on a thread with a stack of
 //! 512 KiB: a panic, more than `MOST_SECONDS` for one round or more than `MOST_BYTES` of memory in all are
-//! findings. A finding's texts are printed; the exit status is 1 where there were any. What was judged is
-//! also held against what must be true: an answer equals itself, and votes are counted alike both ways.
+//! findings. A finding's texts are printed; the exit status is 1 where there were any. With `FUZZ_VERBOSE` every
+//! round is printed before it is judged, for what kills the process. What was judged is also held against what must be true: an answer equals itself, and votes are counted alike both ways.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
@@ -25,20 +25,124 @@ const STACK: usize = 512 << 10;
 static NOW: Mutex<Option<(Instant, String, String)>> = Mutex::new(None);
 
 const SOUND: &[&str] = &[
-    r"\frac{5\sqrt{42}}{27}", r"(-\infty,2)\cup(2,\infty)", r"\begin{pmatrix}1&2\\3&4\end{pmatrix}", r"1 \pm \sqrt{19}",
-    r"x^2/4+y^2/3=1", r"\tan^2(y)+1", r"-2 \le x < \frac{7}{2}", r"\{1\pm\sqrt{5},-2\}", r"10,\!080", "7 3/4", "204_5",
-    r"\binom{10}{3}", r"3.5\times 10^{4}", r"864 \mbox{ inches}^2", r"\left[ \frac{\pi^2}{8}, \frac{5 \pi^2}{4} \right]",
-    r"\mathbb{R}\setminus\{2\}", r"0.\overline{36}", r"e^{i\pi}", r"\log_2 8", r"\sqrt[3]{-8}", "12:30", "28\\%", "x=5",
-    r"\lfloor \pi^{20} \rfloor", r"2^{x+1}", r"|x-3|", r"\arcsin\frac{1}{2}", r"\gcd(12,18)", r"50!", r"\sum_{i=1}^n i",
-    "The answer is $5$.", "so \\boxed{7} and \\boxed{8}", "#### 18", r"\text{6 and 8}", "10^10^10", "((((1))))", "x \\in [1,2)",
+    r"\frac{5\sqrt{42}}{27}",
+    r"(-\infty,2)\cup(2,\infty)",
+    r"\begin{pmatrix}1&2\\3&4\end{pmatrix}",
+    r"1 \pm \sqrt{19}",
+    r"x^2/4+y^2/3=1",
+    r"\tan^2(y)+1",
+    r"-2 \le x < \frac{7}{2}",
+    r"\{1\pm\sqrt{5},-2\}",
+    r"10,\!080",
+    "7 3/4",
+    "204_5",
+    r"\binom{10}{3}",
+    r"3.5\times 10^{4}",
+    r"864 \mbox{ inches}^2",
+    r"\left[ \frac{\pi^2}{8}, \frac{5 \pi^2}{4} \right]",
+    r"\mathbb{R}\setminus\{2\}",
+    r"0.\overline{36}",
+    r"e^{i\pi}",
+    r"\log_2 8",
+    r"\sqrt[3]{-8}",
+    "12:30",
+    "28\\%",
+    "x=5",
+    r"\lfloor \pi^{20} \rfloor",
+    r"2^{x+1}",
+    r"|x-3|",
+    r"\arcsin\frac{1}{2}",
+    r"\gcd(12,18)",
+    r"50!",
+    r"\sum_{i=1}^n i",
+    "The answer is $5$.",
+    "so \\boxed{7} and \\boxed{8}",
+    "#### 18",
+    r"\text{6 and 8}",
+    "10^10^10",
+    "((((1))))",
+    "x \\in [1,2)",
 ];
 
 const PIECES: &[&str] = &[
-    "\\frac", "{", "}", "(", ")", "[", "]", "\\{", "\\}", "^", "_", "\\sqrt", "!", "%", "\\pi", "e", "i", "x", "y", "0", "1", "9",
-    "12", "999999999999999999999", ".", ",", ";", ":", "+", "-", "*", "/", "=", "<", "\\le", "\\cup", "\\cap", "\\setminus",
-    "\\infty", "\\pm", "\\text{", "\\begin{pmatrix}", "\\end{pmatrix}", "&", "\\\\", "\\boxed{", "$", " ", "|", "\\left", "\\right",
-    "\\sin", "\\ln", "\\log_", "\\binom", "10^", "^{10^{10}}", "!!!", "\\lfloor", "\\rfloor", "\\arccos", "\\tan", "\\overline{3}",
-    "é", "²", "∞", "\\", "\\!", "and", " million", "\\circ", "e9", "E-400", "\\mathbb{R}", "####", "answer is ", "\\%", "\u{a0}",
+    "\\frac",
+    "{",
+    "}",
+    "(",
+    ")",
+    "[",
+    "]",
+    "\\{",
+    "\\}",
+    "^",
+    "_",
+    "\\sqrt",
+    "!",
+    "%",
+    "\\pi",
+    "e",
+    "i",
+    "x",
+    "y",
+    "0",
+    "1",
+    "9",
+    "12",
+    "999999999999999999999",
+    ".",
+    ",",
+    ";",
+    ":",
+    "+",
+    "-",
+    "*",
+    "/",
+    "=",
+    "<",
+    "\\le",
+    "\\cup",
+    "\\cap",
+    "\\setminus",
+    "\\infty",
+    "\\pm",
+    "\\text{",
+    "\\begin{pmatrix}",
+    "\\end{pmatrix}",
+    "&",
+    "\\\\",
+    "\\boxed{",
+    "$",
+    " ",
+    "|",
+    "\\left",
+    "\\right",
+    "\\sin",
+    "\\ln",
+    "\\log_",
+    "\\binom",
+    "10^",
+    "^{10^{10}}",
+    "!!!",
+    "\\lfloor",
+    "\\rfloor",
+    "\\arccos",
+    "\\tan",
+    "\\overline{3}",
+    "é",
+    "²",
+    "∞",
+    "\\",
+    "\\!",
+    "and",
+    " million",
+    "\\circ",
+    "e9",
+    "E-400",
+    "\\mathbb{R}",
+    "####",
+    "answer is ",
+    "\\%",
+    "\u{a0}",
 ];
 
 struct Dice(Seed, u64);
@@ -165,6 +269,10 @@ fn run(seconds: u64, seed: u64) -> usize {
         let policy = Policy::NAMED[dice.below(Policy::NAMED.len())].1;
         let began = Instant::now();
         *NOW.lock().expect("nobody panics holding it") = Some((began, gold.clone(), answer.clone()));
+        // What kills the process is told by the last line before.
+        if std::env::var_os("FUZZ_VERBOSE").is_some() {
+            eprintln!("round {rounds}: {gold:?} {answer:?}");
+        }
         let outcome = catch_unwind(AssertUnwindSafe(|| judged(&gold, &answer, &policy)));
         slowest = slowest.max(began.elapsed());
         let finding = match outcome {
