@@ -64,12 +64,15 @@ pub struct Transcript {
     pub messages: Vec<Message>,
     /// Whether the model ended by itself, in contrast to being cut off by a limit.
     pub finished: bool,
+    /// How many tokens the model sampled for it, all its turns together; unknown where a server does not
+    /// tell them, or where no model was asked.
+    pub tokens: Option<usize>,
 }
 
 impl Transcript {
     /// The transcript of a single completion.
     pub fn of(text: impl Into<String>, finished: bool) -> Self {
-        Self { messages: vec![Message::assistant(text)], finished }
+        Self { messages: vec![Message::assistant(text)], finished, tokens: None }
     }
 
     /// The model's last turn; empty when it said nothing.

@@ -125,8 +125,13 @@ impl Tree {
     pub fn transcript(&self, node: NodeId) -> Transcript {
         let mut messages: Vec<Message> = Vec::new();
         let mut previous = Author::Prompt;
+        let mut count = Some(0);
         for id in self.path(node).into_iter().skip(1) {
-            let Node { author, text, .. } = &self.nodes[id];
+            let Node { author, text, tokens, .. } = &self.nodes[id];
+            if *author == Author::Policy {
+                // A text without tokens comes from a server that keeps them to itself.
+                count = count.filter(|_| !tokens.is_empty() || text.is_empty()).map(|n| n + tokens.len());
+            }
             match (author, messages.last_mut()) {
                 (Author::Policy, Some(message)) if previous == Author::Policy => message.content.push_str(text),
                 (Author::Policy, _) => messages.push(Message::assistant(text.as_str())),
@@ -134,6 +139,6 @@ impl Tree {
             }
             previous = *author;
         }
-        Transcript { messages, finished: self.nodes[node].finish.is_some_and(Finish::is_natural) }
+        Transcript { messages, finished: self.nodes[node].finish.is_some_and(Finish::is_natural), tokens: count }
     }
 }
