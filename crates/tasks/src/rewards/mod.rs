@@ -8,6 +8,7 @@ use relign_core::{Entry, Environment, Reward, Score, Task, Transcript};
 pub mod final_number;
 pub mod format;
 pub mod length;
+pub mod math;
 mod weighted;
 
 pub use final_number::FinalNumber;
@@ -16,7 +17,7 @@ pub use length::Length;
 pub use weighted::Weighted;
 
 /// All rewards.
-pub const REWARDS: &[Entry<dyn Reward>] = &[final_number::ENTRY, format::ENTRY, length::ENTRY];
+pub const REWARDS: &[Entry<dyn Reward>] = &[final_number::ENTRY, format::ENTRY, length::ENTRY, math::ENTRY];
 
 /// An environment's own judgement, as a reward.
 pub struct Own(pub Arc<dyn Environment>);
