@@ -8,6 +8,7 @@ use crate::commands;
 
 /// Reads the arguments, runs the command and says what went wrong.
 pub(crate) fn main() -> ExitCode {
+    relign_tasks::data::set_hub(Box::new(crate::models::hub::fetch_data));
     let cli = Cli::parse(); // exits with 2 and an explanation where the call is wrong
     match cli.command.run(cli.json) {
         Ok(()) => ExitCode::SUCCESS,
@@ -108,8 +109,15 @@ A line of the file is {\"prompt\": \"...\"} or {\"messages\": [{\"role\": \"user
   relign eval smollm2 --task gsm8k --set path=data/gsm8k --out results/gsm8k
   relign eval http://localhost:8000/v1 --task arithmetic      any OpenAI-compatible server")]
     Eval(commands::eval::Asked),
-    /// List everything a recipe can name
-    List,
+    /// List everything a recipe can name, or one kind of it
+    #[command(after_help = "Examples:
+  relign list
+  relign list tasks       the environments
+  relign list rewards --json")]
+    List(commands::list::Asked),
+    /// Look at tasks: what is asked, the gold answer, the score of a solution
+    #[command(subcommand)]
+    Tasks(commands::tasks::Asked),
     /// Show the manual and the settings of one thing
     #[command(after_help = "Examples:
   relign explain grpo
@@ -167,7 +175,8 @@ impl Command {
             Self::Generate(asked) => commands::generate::run(&asked, json),
             Self::Chat(asked) => commands::chat::run(&asked, json),
             Self::Eval(asked) => commands::eval::run(&asked, json),
-            Self::List => commands::list::run(json),
+            Self::List(asked) => commands::list::run(&asked, json),
+            Self::Tasks(asked) => commands::tasks::run(&asked, json),
             Self::Explain { name } => commands::explain::run(&name, json),
             Self::Pull { model } => commands::pull::run(&model, json),
             Self::Convert(asked) => commands::convert::run(&asked, json),

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use relign_core::{ConfigError, Environment, Reward, RewardSection, Section, find};
 use serde_json::Value;
 
+pub mod data;
 mod draws;
 pub mod environments;
 mod expression;
@@ -38,7 +39,7 @@ pub fn rewards(sections: &[RewardSection], environment: Arc<dyn Environment>) ->
         return Ok(Arc::new(rewards::Own(environment)));
     }
     let mut weighted = Weighted::default();
-    for (index, RewardSection { name, weight, settings }) in sections.iter().enumerate() {
+    for (index, RewardSection { name, weight, when, settings }) in sections.iter().enumerate() {
         let mut build = || {
             let reward = if name == rewards::Own::NAME {
                 if let Some(key) = settings.keys().next() {
@@ -48,7 +49,7 @@ pub fn rewards(sections: &[RewardSection], environment: Arc<dyn Environment>) ->
             } else {
                 (find("reward", REWARDS, name)?.build)(Value::Object(settings.clone()))?
             };
-            weighted.add(name, *weight, reward)
+            weighted.add(name, *weight, when.as_ref(), reward)
         };
         build().map_err(|error| error.within(&format!("rewards.{index}")))?;
     }

@@ -15,6 +15,7 @@ pub(crate) mod list;
 pub(crate) mod measure;
 pub(crate) mod pull;
 pub(crate) mod sampling;
+pub(crate) mod tasks;
 pub(crate) mod train;
 
 /// Prints `text` and a line break on stdout. Unlike `println!`, a reader that went away is an error

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use anyhow::Context;
-use relign_core::{Environment, Estimate, Recipe, Sink, Tree, find};
+use relign_core::{DataFile, Environment, Estimate, Recipe, Sink, Tree, find};
 use relign_search::STRATEGIES;
 use relign_train::{ALGORITHMS, Algorithm, Outcome, Progress, Run, Saved, Trainer, TrainerOptions};
 use serde::Serialize;
@@ -52,6 +52,8 @@ struct Summary {
     peak_rss_bytes: u64,
     model: PathBuf,
     model_sha256: String,
+    /// The files that tasks were read from.
+    data: Vec<DataFile>,
     relign: &'static str,
     libtorch: &'static str,
 }
@@ -123,7 +125,8 @@ pub(crate) fn run(asked: &Asked) -> anyhow::Result<()> {
     drop(sinks);
     plot::draw(&folder, &title(&recipe))?;
     let seconds = started.elapsed().as_secs_f64();
-    let summary = summarise(&recipe, &folder, &outcome, seconds, path, hash, kind_name(kind))?;
+    let summary =
+        summarise(&recipe, &folder, &outcome, seconds, path, hash, environment.data(), kind_name(kind))?;
     report(&recipe, &folder, &outcome, &summary, &asked.recipe, asked.json)
 }
 
@@ -215,6 +218,7 @@ fn summarise(
     seconds: f64,
     model: PathBuf,
     model_sha256: String,
+    data: Vec<DataFile>,
     dtype: &'static str,
 ) -> anyhow::Result<Summary> {
     let p_value = match (outcome.end, before_and_after(folder, recipe.run.steps)) {
@@ -239,6 +243,7 @@ fn summarise(
         peak_rss_bytes: memory::peak_rss(),
         model,
         model_sha256,
+        data,
         relign: env!("CARGO_PKG_VERSION"),
         libtorch: "2.11.0",
     };

@@ -177,8 +177,7 @@ pub(super) fn csv_header(file: &mut File) -> Result<Vec<String>, String> {
     file.seek(SeekFrom::Start(0)).map_err(|error| error.to_string())?;
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(file);
     let header = reader.headers().map_err(|error| format!("expected a line of column names, got: {error}"))?;
-    let names: Vec<String> =
-        header.iter().map(|name| name.trim_start_matches('\u{feff}').trim().to_owned()).collect();
+    let names: Vec<String> = header.iter().map(|name| name.trim_start_matches('\u{feff}').trim().to_owned()).collect();
     for (index, name) in names.iter().enumerate() {
         if name.is_empty() || names[..index].contains(name) {
             return Err(format!("1: expected column names that differ, got `{name}` as number {}", index + 1));

@@ -13,9 +13,12 @@ pub struct HubId {
     pub name: String,
     /// A branch, a tag or a commit; left out, the main branch.
     pub revision: Option<String>,
-    /// One of its configurations.
+    /// One of its configurations, `*` for all of them.
     pub config: Option<String>,
 }
+
+/// All configurations of a data set.
+const ALL: &str = "*";
 
 impl HubId {
     /// What a place on the hub begins with.
@@ -36,13 +39,9 @@ impl HubId {
         };
         let sound = name.split_once('/').is_some_and(|(org, name)| word(org) && word(name))
             && revision.is_none_or(|revision| revision.split('/').all(word))
-            && config.is_none_or(word);
+            && config.is_none_or(|config| config == ALL || word(config));
         Some(if sound {
-            Ok(Self {
-                name: name.to_owned(),
-                revision: revision.map(str::to_owned),
-                config: config.map(str::to_owned),
-            })
+            Ok(Self { name: name.to_owned(), revision: revision.map(str::to_owned), config: config.map(str::to_owned) })
         } else {
             Err(format!("expected hf:org/name, hf:org/name@revision or hf:org/name:config, got `{text}`"))
         })
@@ -150,8 +149,7 @@ pub(crate) fn local(path: &Path) -> Result<Vec<Found>, String> {
 
 fn on_hub(id: &HubId) -> Result<Vec<Found>, String> {
     let hub = HUB.get().ok_or_else(|| format!("{id}: nobody fetches from the hub here; give a file or a folder"))?;
-    let fetched =
-        hub(id, &|names| choose(names, id.config.as_deref())).map_err(|error| format!("{id}: {error}"))?;
+    let fetched = hub(id, &|names| choose(names, id.config.as_deref())).map_err(|error| format!("{id}: {error}"))?;
     let mut files: Vec<Found> = fetched
         .files
         .into_iter()
@@ -189,7 +187,8 @@ fn choose(names: &[String], config: Option<&str>) -> Result<Vec<String>, String>
         folders
     };
     let there = || {
-        let listed = if data.is_empty() { names.iter().take(20).map(String::as_str).collect() } else { folders.clone() };
+        let listed =
+            if data.is_empty() { names.iter().take(20).map(String::as_str).collect() } else { folders.clone() };
         listed.join(", ")
     };
     if data.is_empty() {
@@ -200,7 +199,7 @@ fn choose(names: &[String], config: Option<&str>) -> Result<Vec<String>, String>
         ));
     }
     let chosen: Vec<String> = match config {
-        Some(config) => {
+        Some(config) if config != ALL => {
             let within = |name: &str| name.split('/').rev().skip(1).any(|folder| folder == config);
             let named = |name: &str| {
                 let file = name.rsplit('/').next().unwrap_or_default();
@@ -210,6 +209,7 @@ fn choose(names: &[String], config: Option<&str>) -> Result<Vec<String>, String>
             let inside: Vec<String> = of(&within);
             if inside.is_empty() { of(&named) } else { inside }
         }
+        Some(_) => data.iter().map(|name| (*name).clone()).collect(),
         // `data` is where the hub's own tools put files that have no configuration.
         None if folders.len() == 1 || folders.iter().all(|folder| ["", "data"].contains(folder)) => {
             data.iter().map(|name| (*name).clone()).collect()

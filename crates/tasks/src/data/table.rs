@@ -132,9 +132,7 @@ impl Rows {
             match form {
                 Form::Lines => {
                     let mut line = Vec::new();
-                    BufReader::new(file.take(LONGEST_LINE))
-                        .read_until(b'\n', &mut line)
-                        .map_err(|e| e.to_string())?;
+                    BufReader::new(file.take(LONGEST_LINE)).read_until(b'\n', &mut line).map_err(|e| e.to_string())?;
                     serde_json::from_slice(&line).map_err(|e| e.to_string())
                 }
                 Form::Csv(columns) => csv_record(file, columns),

@@ -105,7 +105,7 @@ fn after(text: &str, mark: &str) -> Result<String, minijinja::Error> {
 }
 
 fn boxed(text: &str) -> Result<String, minijinja::Error> {
-    crate::rewards::last_boxed(text).map(str::to_owned).ok_or_else(|| {
-        minijinja::Error::new(ErrorKind::InvalidOperation, "expected a text that holds \\boxed{}")
-    })
+    crate::rewards::last_boxed(text)
+        .map(str::to_owned)
+        .ok_or_else(|| minijinja::Error::new(ErrorKind::InvalidOperation, "expected a text that holds \\boxed{}"))
 }
