@@ -195,7 +195,7 @@ fn data_sets_have_the_rows_that_their_authors_say() {
         ("bbh", 0, 6511),
         ("finqa", 0, 883),
         ("gsm8k", 7473, 1319),
-        ("math", 7474, 500),
+        ("math", 7472, 500),
         ("math500", 0, 500),
         ("medqa", 0, 1273),
         ("pubmedqa", 500, 500),
@@ -320,7 +320,14 @@ fn files_of_gsm8k_that_do_not_fit_are_named_with_the_line() {
     for (line, why) in [
         ("{\"question\": 1", "train.jsonl:2: expected an object, got: EOF"),
         ("{\"question\": \"?\"}", "train.jsonl:2: field gold: `answer|after('####')`: a field that the row lacks"),
-        ("{\"question\": \"?\", \"answer\": \"two\"}", "in #### and a number, got `two`"),
+        (
+            "{\"question\": \"?\", \"answer\": \"#### two\"}",
+            "expected an answer that ends in #### and a number, got `two`",
+        ),
+        (
+            "{\"question\": \"?\", \"answer\": \"two\"}",
+            "train.jsonl:2: field gold: `answer|after('####')`: expected a text that holds `####`, got `two`",
+        ),
     ] {
         write("train.jsonl", &format!("{good}\n{line}\n"));
         assert!(task().unwrap_err().contains(why), "{}", task().unwrap_err());

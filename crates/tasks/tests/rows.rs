@@ -40,8 +40,7 @@ fn every_kind_of_file_gives_the_rows_that_python_wrote() {
             "path": fixture(name), "held_out": 0.4, "prompt": "{{ question }} {{ level }}", "facts": {"level": "level"},
         });
         if whole {
-            settings["facts"] =
-                json!({"level": "level", "share": "share", "even": "flags.even", "tags": "flags.tags"});
+            settings["facts"] = json!({"level": "level", "share": "share", "even": "flags.even", "tags": "flags.tags"});
         }
         let environment = dataset(settings);
         let tasks: Vec<Task> = [Split::Train, Split::Eval].iter().flat_map(|s| all(&*environment, *s)).collect();
@@ -59,7 +58,14 @@ fn every_kind_of_file_gives_the_rows_that_python_wrote() {
         assert_eq!(task.facts["even"], row["flags"]["even"].to_string());
         assert_eq!(task.facts["share"].parse::<f64>().unwrap(), row["share"].as_f64().unwrap());
     }
-    for name in ["rows.jsonl.gz", "rows.json", "rows-snappy.parquet", "rows-zstd.parquet", "rows-gzip.parquet", "rows-plain.parquet"] {
+    for name in [
+        "rows.jsonl.gz",
+        "rows.json",
+        "rows-snappy.parquet",
+        "rows-zstd.parquet",
+        "rows-gzip.parquet",
+        "rows-plain.parquet",
+    ] {
         assert_eq!(everything(name, true), reference, "{name}");
     }
     let csv = everything("rows.csv", false);
@@ -102,7 +108,11 @@ fn a_bad_row_is_named_with_file_and_line_and_counted() {
         ("b.jsonl", format!("{good}\n[1]\n"), "b.jsonl:2: expected an object, got a list"),
         ("c.jsonl", format!("{good}\n{{\"answer\": \"1\"}}\n"), "c.jsonl:2: a field that the row lacks"),
         ("d.jsonl", format!("{good}\n{{\"question\": \"1\"}}\n"), "d.jsonl:2: answer: "),
-        ("e.jsonl", format!("{good}\n{{\"question\": \"b\", \"answer\": null}}\n"), "e.jsonl:2: answer: expected a value"),
+        (
+            "e.jsonl",
+            format!("{good}\n{{\"question\": \"b\", \"answer\": null}}\n"),
+            "e.jsonl:2: answer: expected a value",
+        ),
         ("f.json", format!("[{good}, 5]"), "f.json: row 2: expected an object, got a number"),
         ("g.json", format!("[{good}, "), "g.json: expected JSON, got: EOF"),
         ("h.json", "5".to_owned(), "h.json: expected JSON, got: expected a list or an object of rows, got a number"),
@@ -124,7 +134,9 @@ fn a_bad_row_is_named_with_file_and_line_and_counted() {
     let rows: String = (0..20).map(|n| format!("{{\"question\": \"{n}\", \"answer\": \"{n}\"}}\n")).collect();
     let path = write("mixed.jsonl", format!("{rows}5\n{rows}[]\n").as_bytes());
     let error = error(json!({"path": path, "bad_rows": 1}));
-    assert!(error.contains("mixed.jsonl:21: ") && error.contains("mixed.jsonl:42: ") && error.contains("`bad_rows = 2`"));
+    assert!(
+        error.contains("mixed.jsonl:21: ") && error.contains("mixed.jsonl:42: ") && error.contains("`bad_rows = 2`")
+    );
     let environment = dataset(json!({"path": path, "bad_rows": 2}));
     assert_eq!(all(&*environment, Split::Train).len() + all(&*environment, Split::Eval).len(), 40);
     let data = environment.data();
@@ -144,9 +156,12 @@ fn settings_are_checked() {
         (json!({"path": "x", "filter": "level >"}), "environment.filter: expected an expression"),
         (json!({"path": "x", "fields": {"a": "b("}}), "environment.fields.a: expected an expression"),
         (json!({"path": "x", "reward": {"name": "exakt"}}), "environment.reward.name: unknown reward `exakt`"),
-        (json!({"path": "x", "reward": {"name": "f1", "least": 2}}), "environment.reward.least: expected 0 to 1, got 2"),
+        (
+            json!({"path": "x", "reward": {"name": "f1", "least": 2}}),
+            "environment.reward.least: expected 0 to 1, got 2",
+        ),
     ] {
-        assert!(refused(settings.clone()).contains(why), "{settings}: {}", refused(settings));
+        assert!(refused(settings.clone()).contains(why), "{settings}: {}", refused(settings.clone()));
     }
 }
 
@@ -187,7 +202,8 @@ fn fields_filters_orders_and_limits() {
     assert_eq!(task.messages[0].content, "Be brief.");
     assert_eq!(task.messages[1].content, format!("{n}/{}\n\nNow.", 2 * n));
     // The key keeps every row in its split, whatever is made of it.
-    let answers = |environment: &dyn Environment| all(environment, Split::Eval).into_iter().map(|t| t.answer).collect::<Vec<_>>();
+    let answers =
+        |environment: &dyn Environment| all(environment, Split::Eval).into_iter().map(|t| t.answer).collect::<Vec<_>>();
     assert_eq!(answers(&*fields), answers(&*plain));
     let nothing = with(json!({"filter": "level > 9"})).task(Split::Train, 0).unwrap_err();
     assert!(nothing.contains("at least one row that meets `level > 9`"), "{nothing}");
@@ -228,7 +244,8 @@ fn splits_come_from_names_or_from_a_hash_that_more_rows_do_not_move() {
 #[test]
 fn data_sets_of_the_hub_come_through_whoever_fetches_them() {
     set_hub(Box::new(|id, choose| {
-        let names = ["README.md", "main/train-00000-of-00001.parquet", "main/test-00000-of-00001.parquet", "other/train.csv"];
+        let names =
+            ["README.md", "main/train-00000-of-00001.parquet", "main/test-00000-of-00001.parquet", "other/train.csv"];
         let chosen = choose(&names.map(str::to_owned))?;
         let files = chosen.into_iter().map(|name| {
             let local = fixture(if name.contains("train") { "rows-snappy.parquet" } else { "rows-zstd.parquet" });
@@ -240,8 +257,14 @@ fn data_sets_of_the_hub_come_through_whoever_fetches_them() {
     // Both files hold the same rows, so that nothing is left to train on.
     assert_eq!((environment.len(Split::Train), environment.len(Split::Eval)), (Some(0), Some(50)));
     let names: Vec<String> = environment.data().into_iter().map(|file| file.name).collect();
-    assert_eq!(names, ["hf:org/name@v1/main/test-00000-of-00001.parquet", "hf:org/name@v1/main/train-00000-of-00001.parquet"]);
-    assert!(error(json!({"path": "hf:org/name"})).contains("expected :config behind its name, the hub has several: main, other"));
+    assert_eq!(
+        names,
+        ["hf:org/name@v1/main/test-00000-of-00001.parquet", "hf:org/name@v1/main/train-00000-of-00001.parquet"]
+    );
+    assert!(
+        error(json!({"path": "hf:org/name"}))
+            .contains("expected :config behind its name, the hub has several: main, other")
+    );
 }
 
 /// Peak memory of this process in MB, as Linux counts it.

@@ -125,8 +125,7 @@ pub(crate) fn run(asked: &Asked) -> anyhow::Result<()> {
     drop(sinks);
     plot::draw(&folder, &title(&recipe))?;
     let seconds = started.elapsed().as_secs_f64();
-    let summary =
-        summarise(&recipe, &folder, &outcome, seconds, path, hash, environment.data(), kind_name(kind))?;
+    let summary = summarise(&recipe, &folder, &outcome, seconds, path, hash, environment.data(), kind_name(kind))?;
     report(&recipe, &folder, &outcome, &summary, &asked.recipe, asked.json)
 }
 

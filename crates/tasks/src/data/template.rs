@@ -98,14 +98,24 @@ fn why(error: &minijinja::Error) -> String {
     if error.kind() == ErrorKind::UndefinedError { format!("a field that the row lacks ({what})") } else { what }
 }
 
-fn after(text: &str, mark: &str) -> Result<String, minijinja::Error> {
-    text.rsplit_once(mark).map(|(_, after)| after.trim().to_owned()).ok_or_else(|| {
-        minijinja::Error::new(ErrorKind::InvalidOperation, format!("expected a text that holds `{mark}`"))
+/// A filter's text.
+fn text_of(value: &Value) -> Result<&str, minijinja::Error> {
+    value.as_str().ok_or_else(|| {
+        let kind = if value.is_undefined() { ErrorKind::UndefinedError } else { ErrorKind::InvalidOperation };
+        minijinja::Error::new(kind, format!("expected a text, got {}", value.kind()))
     })
 }
 
-fn boxed(text: &str) -> Result<String, minijinja::Error> {
-    crate::rewards::last_boxed(text)
+fn after(text: &Value, mark: &str) -> Result<String, minijinja::Error> {
+    let text = text_of(text)?;
+    text.rsplit_once(mark).map(|(_, after)| after.trim().to_owned()).ok_or_else(|| {
+        let end = text.char_indices().rev().nth(39).map_or(text, |(at, _)| &text[at..]);
+        minijinja::Error::new(ErrorKind::InvalidOperation, format!("expected a text that holds `{mark}`, got `{end}`"))
+    })
+}
+
+fn boxed(text: &Value) -> Result<String, minijinja::Error> {
+    crate::rewards::last_boxed(text_of(text)?)
         .map(str::to_owned)
         .ok_or_else(|| minijinja::Error::new(ErrorKind::InvalidOperation, "expected a text that holds \\boxed{}"))
 }

@@ -21,7 +21,7 @@ const CARD: Card = Card {
     about: "MATH (2103.03874): competition problems to train on, with the 500 of MATH-500 held out.\n\nFields for filters: `subject` and `level` (0 to 5). Training problems that are held out as well are left out; some stand in other public test sets.",
     origin: "hendrycks/math, openai/prm800k",
     licence: "MIT",
-    splits: "7,474 to train on, the 500 of `math500` held out",
+    splits: "7,472 to train on (two more have no answer), the 500 of `math500` held out",
     folder: "math",
     train: &["train_answers", "train"],
     eval: &["math500", "test"],
@@ -33,6 +33,8 @@ const CARD: Card = Card {
     prompt: "{{ problem }}",
     instruction: INSTRUCTION,
     reward: REWARD,
+    // Two rows have no answer.
+    bad_rows: 2,
     oracle: boxed,
     ..Card::BLANK
 };

@@ -57,6 +57,10 @@ impl Reward for Choice {
             }
         }
         chosen.dedup();
+        if !stated.marked {
+            // Whoever writes letters below one another has not chosen the last.
+            chosen.extend(text.lines().filter_map(|line| options.gold(line)).filter(|l| chosen.first() != Some(l)));
+        }
         match chosen[..] {
             [] => Score::unparsed("nothing was said"),
             [letter] if letter == expected => Score::correct(format!("chose {letter}")),
@@ -142,7 +146,14 @@ impl Options {
             let bracketed =
                 matches!(near(-1), Some('(' | '[' | '*' | '{')) && matches!(near(1), Some(')' | ']' | '*' | '}'));
             let after: String = characters[at + 1..].iter().collect();
-            let joined = [" or ", " and ", ",", "/"].iter().any(|word| after.starts_with(word))
+            // Letters in a row are a list of letters.
+            let lone = |word: Option<&str>| {
+                word.is_some_and(|word| word.len() == 1 && word.to_uppercase() != word.to_lowercase())
+            };
+            let listed = lone(after.split_whitespace().next().filter(|_| after.starts_with(' ')))
+                || lone(before.split_whitespace().next_back());
+            let joined = listed
+                || [" or ", " and ", ",", "/"].iter().any(|word| after.starts_with(word))
                 || [" or", " and"].iter().any(|word| before.ends_with(word));
             let introduced = ["option", "choice", "letter", "answer"].iter().any(|word| before.ends_with(word));
             let heading = alone(&characters[..at]) && matches!(near(1), Some('.' | ')' | ':'));
@@ -265,6 +276,9 @@ mod tests {
             "",
             "A B C D",
             "A, B, C or D",
+            "A B",
+            "A\nB",
+            "C\nso\nB",
             "The answer is A or B",
             "#### A\n#### B",
             "Ten, tell the attending",

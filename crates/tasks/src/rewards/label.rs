@@ -76,6 +76,11 @@ impl Reward for Label {
             given.push(first.clone());
         }
         given.dedup();
+        if !stated.marked {
+            // Whoever writes labels below one another has not chosen the last.
+            let alone = |line: &str| bare(line.trim_matches(|c: char| !c.is_alphanumeric()));
+            given.extend(text.lines().map(alone).filter(|line| labels.contains(line) && given.first() != Some(line)));
+        }
         match &given[..] {
             [] => Score::unparsed("nothing was said"),
             [label] if stated.open && labels.iter().any(|other| other != label && other.starts_with(label)) => {
@@ -120,9 +125,16 @@ mod tests {
         for wrong in ["No", "The answer is maybe", "yes?\n#### no"] {
             assert_eq!(judge(&three, "yes", wrong), Verdict::Wrong, "{wrong}");
         }
-        for neither in
-            ["", "yes no maybe", "The answer is yes or no", "#### yes\n#### no", "I say yes", "yesterday", "#### 5"]
-        {
+        for neither in [
+            "",
+            "yes no maybe",
+            "The answer is yes or no",
+            "#### yes\n#### no",
+            "I say yes",
+            "yes\nno",
+            "yesterday",
+            "#### 5",
+        ] {
             assert_eq!(judge(&three, "yes", neither), Verdict::Unparsed, "{neither}");
         }
         assert_eq!(judge(&["valid", "invalid"], "valid", "The answer is invalid"), Verdict::Wrong);

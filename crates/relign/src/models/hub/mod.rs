@@ -72,7 +72,12 @@ impl Id {
         let sound = name.split_once('/').is_some_and(|(org, name)| word(org) && word(name))
             && path(revision)
             && file.is_none_or(|file| path(file) && file.ends_with(".gguf"));
-        sound.then(|| Self { kind: Kind::Model, name: name.to_owned(), revision: revision.to_owned(), file: file.map(str::to_owned) })
+        sound.then(|| Self {
+            kind: Kind::Model,
+            name: name.to_owned(),
+            revision: revision.to_owned(),
+            file: file.map(str::to_owned),
+        })
     }
 }
 
