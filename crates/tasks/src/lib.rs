@@ -15,6 +15,7 @@ pub mod environments;
 mod expression;
 pub mod number;
 pub mod rewards;
+pub mod sandbox;
 
 pub use environments::ENVIRONMENTS;
 pub use expression::{Expression, Operator};

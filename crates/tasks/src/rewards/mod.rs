@@ -7,6 +7,7 @@ use relign_core::{Entry, Environment, Reward, Score, Task, Transcript};
 
 pub mod by_form;
 pub mod choice;
+pub mod code;
 pub mod exact_match;
 pub mod f1;
 pub mod final_number;
@@ -22,6 +23,7 @@ mod stated;
 mod units;
 mod weighted;
 
+pub use code::Code;
 pub use final_number::FinalNumber;
 pub use format::Format;
 pub use length::Length;
@@ -32,6 +34,7 @@ pub use weighted::Weighted;
 pub const REWARDS: &[Entry<dyn Reward>] = &[
     by_form::ENTRY,
     choice::ENTRY,
+    code::ENTRY,
     exact_match::ENTRY,
     f1::ENTRY,
     final_number::ENTRY,

@@ -1,0 +1,255 @@
+//! Programs that pass their tests.
+
+use relign_core::{ConfigError, Entry, Reward, Score, Task, Transcript, parse, schema_of};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::sandbox::{Ending, Judged, Language, Limits, Sandbox, Tests, Unavailable};
+
+/// Pays 1 if the answer's program passes the task's tests, run in a sandbox.
+///
+/// The program is the last fenced block of the task's language, or else the last block that names none, or
+/// else the whole answer. Where it does not define the task's entry point, it completes the task's prefix.
+/// Python, Rust (`rustc`), JavaScript (`node`) and C (`cc`) are run where they are installed. The task says in its
+/// facts what is asked:
+///
+/// - `language`: python, rust, javascript or c.
+/// - `tests`: a program that runs behind the solution and fails by an exception or its exit status (HumanEval's
+///   `check`, MBPP's asserts, MultiPL-E's `main`); with `entry_point`, the function's name, and `prefix`.
+/// - or `cases`: a JSON list of `{"input": "...", "output": "..."}`, standard input and the output expected on it;
+///   spaces at the ends of lines and line breaks at the end are no matter. All must be met.
+///
+/// Tests never share a process with a Python, Rust or JavaScript solution: calls go from one sandbox to another
+/// as plain data, so that nothing a solution does to its own process changes asserts, expected values or the
+/// verdict, and no object of its own passes for a number. (Rust needs a prefix that ends in a signature
+/// without references; otherwise, and in C, tests and solution are one program that has to run to its end.)
+/// Python's `random` starts from a fixed seed.
+///
+/// CPU time decides what takes too long, so a busy machine changes no score. Where programs cannot be isolated
+/// the score is a failure, never 0: see `unsafe_no_sandbox`. `run.reward_seconds` should leave room for a few times
+/// `limits.cpu_seconds`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Code {
+    /// What each program may use; each case of `cases` is a program.
+    pub limits: Limits,
+    /// The Python interpreter, by name or path; 3.10 or newer.
+    pub python: String,
+    /// Runs programs without isolation: they can read, change and send all that you can. Only for machines
+    /// that hold nothing and are isolated themselves.
+    pub unsafe_no_sandbox: bool,
+}
+
+impl Default for Code {
+    fn default() -> Self {
+        Self { limits: Limits::default(), python: "python3".to_owned(), unsafe_no_sandbox: false }
+    }
+}
+
+/// The line in the table.
+pub const ENTRY: Entry<dyn Reward> = Entry {
+    name: "code",
+    schema: schema_of::<Code>,
+    build: |settings| Ok(Box::new(parse::<Code>(settings)?.runner()?)),
+};
+
+/// A [`Code`] with its warm workers.
+struct Runner(Sandbox);
+
+/// One of a task's cases.
+#[derive(Deserialize)]
+struct Case {
+    input: String,
+    output: String,
+}
+
+impl Code {
+    fn runner(self) -> Result<Runner, ConfigError> {
+        if let Some((key, complaint)) = self.limits.complaint() {
+            return Err(ConfigError::at(key, complaint).within("limits"));
+        }
+        Ok(Runner(Sandbox::new(self.limits, self.python, !self.unsafe_no_sandbox)))
+    }
+}
+
+impl Reward for Runner {
+    fn score(&self, task: &Task, transcript: &Transcript) -> Score {
+        let fact = |name: &str| task.facts.get(name).map(String::as_str).filter(|text| !text.trim().is_empty());
+        let missing = |what: &str| Score::failed(format!("task {}: expected {what} among its facts", task.id));
+        let Some(name) = fact("language") else { return missing("`language`") };
+        let Some(language) = Language::named(name) else {
+            return Score::failed(format!("task {}: expected python, rust, javascript or c, got `{name}`", task.id));
+        };
+        let Some((code, fenced)) = extracted(transcript.last(), language) else {
+            return Score::unparsed("no program");
+        };
+        let entry_point = fact("entry_point").unwrap_or_default();
+        let prefix = fact("prefix").unwrap_or_default();
+        let solution = completed(&code, prefix, entry_point, language);
+        let score = if let Some(tests) = fact("tests") {
+            self.0.test(language, &Tests { solution: &solution, prefix, entry_point, tests }).map(|judged| told(judged, fenced))
+        } else if let Some(cases) = fact("cases") {
+            match serde_json::from_str::<Vec<Case>>(cases) {
+                Ok(cases) if !cases.is_empty() => self.cases(language, &solution, &cases),
+                Ok(_) => return missing("at least one of `cases`"),
+                Err(error) => return Score::failed(format!("task {}: fact `cases`: {error}", task.id)),
+            }
+        } else {
+            return missing("`tests` or `cases`");
+        };
+        score.unwrap_or_else(|error| Score::failed(error.to_string()))
+    }
+}
+
+impl Runner {
+    fn cases(&self, language: Language, solution: &str, cases: &[Case]) -> Result<Score, Unavailable> {
+        for (index, Case { input, output }) in cases.iter().enumerate() {
+            let outcome = self.0.program(language, solution, input.as_bytes())?;
+            let which = format!("case {} of {}", index + 1, cases.len());
+            if outcome.ending != Ending::Exit(0) {
+                let said = String::from_utf8_lossy(&outcome.stderr);
+                let last = said.lines().rev().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
+                let last: String = last.chars().take(200).collect();
+                return Ok(Score::wrong(format!("{which}: {} {last}", outcome.ending).trim_end().to_owned()));
+            }
+            let got = String::from_utf8_lossy(&outcome.stdout);
+            if !same_lines(&got, output) {
+                let short: String = got.trim().chars().take(100).collect();
+                return Ok(Score::wrong(format!("{which}: got `{short}`")));
+            }
+        }
+        Ok(Score::correct(format!("{} cases", cases.len())))
+    }
+}
+
+fn told(judged: Judged, fenced: bool) -> Score {
+    match judged {
+        Judged::Passed => Score::correct("passes its tests"),
+        Judged::Wrong(why) => Score::wrong(why),
+        Judged::Stopped(ending) => Score::wrong(ending.to_string()),
+        Judged::NoProgram(why) if fenced => Score::wrong(why),
+        Judged::NoProgram(why) => Score::unparsed(format!("no code block, and the text is no program: {why}")),
+    }
+}
+
+/// Whether two outputs are the same but for the ends of their lines and blank lines at the end.
+fn same_lines(got: &str, expected: &str) -> bool {
+    let lines = |text: &str| text.trim_end().lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>();
+    lines(got) == lines(expected)
+}
+
+/// The program of an answer, and whether it stood in a fenced block.
+fn extracted(text: &str, language: Language) -> Option<(String, bool)> {
+    let (mut own, mut unnamed, mut any) = (None, None, false);
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        let bare = line.trim_start();
+        let ticks = bare.chars().take_while(|&c| c == '`').count();
+        if ticks < 3 {
+            continue;
+        }
+        any = true;
+        let (fence, margin) = ("`".repeat(ticks), line.len() - bare.len());
+        let name = bare[ticks..].trim().split([' ', '{', ',']).next().unwrap_or_default();
+        // A block that the token limit cut is closed by the end.
+        let mut block = String::new();
+        for line in lines.by_ref().take_while(|line| !line.trim().starts_with(&fence)) {
+            // A block within a list is moved in as a whole.
+            let blank = line.len() - line.trim_start_matches([' ', '\t']).len();
+            block.push_str(&line[margin.min(blank)..]);
+            block.push('\n');
+        }
+        if block.trim().is_empty() {
+            continue;
+        }
+        if name.is_empty() {
+            unnamed = Some(block);
+        } else if Language::named(name) == Some(language) {
+            own = Some(block);
+        }
+    }
+    match own.or(unnamed) {
+        Some(block) => Some((block, true)),
+        None if any || text.trim().is_empty() => None,
+        None => Some((text.to_owned(), false)),
+    }
+}
+
+/// A solution that is whole: where the code lacks the entry point it goes on from the prefix.
+fn completed(code: &str, prefix: &str, entry_point: &str, language: Language) -> String {
+    if prefix.is_empty() {
+        return code.to_owned();
+    }
+    let defines = |line: &str| {
+        let line = line.trim_start_matches("pub ").trim_start_matches("export ").trim_start_matches("async ");
+        let named = |word: &str| {
+            line.strip_prefix(word).map(str::trim_start).and_then(|rest| rest.strip_prefix(entry_point)).is_some_and(
+                |rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_'),
+            )
+        };
+        match language {
+            Language::Python => named("def ") || named("class ") || (named("") && line.contains('=')),
+            Language::Rust => named("fn "),
+            Language::JavaScript => named("function ") || named("function* ") || named("const ") || named("let ") || named("var "),
+            Language::C => !line.starts_with([' ', '\t']) && line.contains(&format!("{entry_point}(")),
+        }
+    };
+    let whole = !entry_point.is_empty() && code.lines().any(defines);
+    match language {
+        // The prefix brings what answers often leave out: imports, and functions that the tests know.
+        Language::Python if whole && code.contains("from __future__") => code.to_owned(),
+        Language::Python if whole => format!("{prefix}\n\n{code}"),
+        _ if whole => code.to_owned(),
+        Language::Python => format!("{prefix}{}{}", if prefix.ends_with('\n') { "" } else { "\n" }, indented(code)),
+        _ => format!("{prefix}{code}"),
+    }
+}
+
+/// A body that begins at the margin, moved in below its function's head.
+fn indented(code: &str) -> String {
+    let first = code.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+    if first.starts_with([' ', '\t']) {
+        return code.to_owned();
+    }
+    code.lines().map(|line| if line.is_empty() { "\n".to_owned() } else { format!("    {line}\n") }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_are_found_in_answers() {
+        let found = |text: &str| extracted(text, Language::Python);
+        let block = |text: &str| Some((text.to_owned(), true));
+        assert_eq!(found("So:\n```python\nx = 1\n```\nor\n```py\nx = 2\n```\nIt prints\n```text\n3\n```"), block("x = 2\n"));
+        assert_eq!(found("```\nx = 1\n```\n```rust\nfn f() {}\n```"), block("x = 1\n"));
+        assert_eq!(found("1. So\n   ```python\n   if x:\n       y\n   ```"), block("if x:\n    y\n"));
+        assert_eq!(found("```python\ncut = 1\nof"), block("cut = 1\nof\n"));
+        assert_eq!(found("````python\ns = '''\n```\n'''\n````"), block("s = '''\n```\n'''\n"));
+        assert_eq!(found("    return 1\n"), Some(("    return 1\n".to_owned(), false)));
+        for none in ["", " \n", "```python\n```", "```rust\nfn f() {}\n```"] {
+            assert_eq!(found(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn prefixes_are_completed() {
+        let prefix = "import math\ndef f(x):\n    \"\"\"doc\"\"\"\n";
+        let python = |code: &str| completed(code, prefix, "f", Language::Python);
+        assert_eq!(python("    return 1\n"), format!("{prefix}    return 1\n"));
+        assert_eq!(python("return 1"), format!("{prefix}    return 1\n"));
+        assert_eq!(python("def f(x):\n    return 1\n"), format!("{prefix}\n\ndef f(x):\n    return 1\n"));
+        assert_eq!(python("def fg(x): pass"), format!("{prefix}    def fg(x): pass\n"));
+        let rust = |code: &str| completed(code, "fn f(x: i32) -> i32 {\n", "f", Language::Rust);
+        assert_eq!(rust("    x\n}"), "fn f(x: i32) -> i32 {\n    x\n}");
+        assert_eq!(rust("pub fn f(x: i32) -> i32 { x }"), "pub fn f(x: i32) -> i32 { x }");
+    }
+
+    #[test]
+    fn settings_are_checked() {
+        let error = |settings| (ENTRY.build)(settings).err().unwrap().to_string();
+        assert!(error(serde_json::json!({"limits": {"cpu_seconds": 0}})).starts_with("limits.cpu_seconds: expected"));
+        assert!(error(serde_json::json!({"limits": {"processes": 0}})).starts_with("limits.processes: expected"));
+    }
+}
