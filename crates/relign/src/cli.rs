@@ -109,6 +109,25 @@ A line of the file is {\"prompt\": \"...\"} or {\"messages\": [{\"role\": \"user
   relign eval smollm2 --task gsm8k --set path=data/gsm8k --out results/gsm8k
   relign eval http://localhost:8000/v1 --task arithmetic      any OpenAI-compatible server")]
     Eval(commands::eval::Asked),
+    /// Judge an answer against the right one, by exact mathematics
+    #[command(after_help = "Examples:
+  relign verify '\\frac{1}{2}' 'So it is $0.5$.'
+  relign verify '(3,4]' '[3,4]' --json
+  relign verify --policy gsm8k 18 'She makes 18 dollars.'
+  relign verify --file answers.tsv --json     columns named gold and pred, separated by tabs
+
+Policies (where the answer stands, what its spelling means):
+  latex          competition mathematics in LaTeX or plain text; the default
+  gsm8k          word problems: units and percent signs mean nothing
+  aime           whole numbers: no answer in rounded decimals
+  number         the last number of the text
+  boxed          only what stands in \\boxed{}
+  choice         the letter of a multiple-choice answer
+  bare           the whole text is the answer
+  decimal_comma  3,14 is a decimal fraction, 1.234 a thousand
+
+The exit status says whether judging worked, not what the verdicts are.")]
+    Verify(commands::verify::Asked),
     /// List everything a recipe can name, or one kind of it
     #[command(after_help = "Examples:
   relign list
@@ -175,6 +194,7 @@ impl Command {
             Self::Generate(asked) => commands::generate::run(&asked, json),
             Self::Chat(asked) => commands::chat::run(&asked, json),
             Self::Eval(asked) => commands::eval::run(&asked, json),
+            Self::Verify(asked) => commands::verify::run(&asked, json),
             Self::List(asked) => commands::list::run(&asked, json),
             Self::Tasks(asked) => commands::tasks::run(&asked, json),
             Self::Explain { name } => commands::explain::run(&name, json),

@@ -3,6 +3,7 @@
 mod decode;
 mod roofline;
 mod train;
+mod verify;
 
 use std::path::PathBuf;
 
@@ -46,6 +47,8 @@ pub(crate) enum Measure {
     },
     /// Generated tokens per second
     Decode(decode::Asked),
+    /// Judged answers per second, and the errors among them
+    Verify(verify::Asked),
     /// What the machine can do: the memory's speed and that of matrix products
     Roofline,
 }
@@ -66,6 +69,7 @@ pub(crate) fn run(what: &Measure) -> anyhow::Result<()> {
         }
         Measure::Train { model, dtype, sequences, length } => train::run(model, dtype, *sequences, *length),
         Measure::Decode(asked) => decode::run(asked),
+        Measure::Verify(asked) => verify::run(asked),
         Measure::Roofline => roofline::run(),
     }
 }

@@ -17,6 +17,7 @@ pub(crate) mod pull;
 pub(crate) mod sampling;
 pub(crate) mod tasks;
 pub(crate) mod train;
+pub(crate) mod verify;
 
 /// Prints `text` and a line break on stdout. Unlike `println!`, a reader that went away is an error
 /// to pass on, not a panic.

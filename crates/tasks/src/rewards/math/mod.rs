@@ -1,7 +1,26 @@
 //! The mathematics an answer ends in, compared exactly.
 
+mod ball;
+mod canon;
+mod compare;
+mod complex;
+mod effort;
+mod evaluate;
+mod exact;
+mod extract;
+mod form;
+mod lexer;
+mod node;
+mod parser;
 mod policy;
+mod poly;
+mod region;
+mod relation;
+mod same;
+mod term;
+mod token;
 mod verify;
+mod words;
 
 use relign_core::{ConfigError, Entry, Reward, Score, Task, Transcript, Verdict, parse, schema_of};
 use schemars::JsonSchema;

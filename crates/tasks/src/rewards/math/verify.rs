@@ -1,9 +1,12 @@
 //! The verdict on one answer.
 
-use num_rational::BigRational;
-
-use super::policy::Policy;
-use crate::number;
+use super::compare::Comparison;
+use super::effort::{Effort, Halt};
+use super::extract::{LONGEST, bare, candidates};
+use super::node::Node;
+use super::parser::parse;
+use super::policy::{Extract, Policy};
+use super::words;
 
 /// A task's answer, parsed once.
 ///
@@ -11,7 +14,7 @@ use crate::number;
 #[derive(Clone, Debug)]
 pub struct Gold {
     text: String,
-    value: Option<BigRational>,
+    node: Node,
     policy: Policy,
 }
 
@@ -36,7 +39,7 @@ pub enum GoldError {
 pub struct Judgement {
     /// The verdict.
     pub finding: Finding,
-    /// Why, in a sentence.
+    /// Why, in a few words.
     pub reason: String,
     /// What was taken for the answer, as it stands in the text.
     pub extracted: Option<String>,
@@ -54,20 +57,26 @@ pub enum Finding {
 }
 
 impl Gold {
-    /// Reads a gold answer: bare mathematics or words, without a sentence around it.
+    /// Reads a gold answer: bare mathematics or words, without a sentence around it. What is no mathematics
+    /// is compared as words.
     ///
     /// # Errors
     /// If it is empty or longer than 10,000 bytes.
     pub fn parse(text: &str, policy: &Policy) -> Result<Self, GoldError> {
-        const MOST: usize = 10_000;
         let text = text.trim();
         if text.is_empty() {
             return Err(GoldError::Empty);
         }
-        if text.len() > MOST {
-            return Err(GoldError::TooLong { most: MOST, got: text.len() });
+        if text.len() > LONGEST {
+            return Err(GoldError::TooLong { most: LONGEST, got: text.len() });
         }
-        Ok(Self { text: text.to_owned(), value: number::parse(&number::plain(text)), policy: *policy })
+        let node = if policy.extract == Extract::Choice {
+            let letter = candidates(text, Extract::Choice).pop().map_or_else(|| words::even(text), |found| found.text.into_owned());
+            Node::Text(letter.to_lowercase().into())
+        } else {
+            read(bare(text), policy).unwrap_or_else(|_| Node::Text(worded(text).into()))
+        };
+        Ok(Self { text: text.to_owned(), node, policy: *policy })
     }
 
     /// The gold answer as it was written.
@@ -81,28 +90,140 @@ impl Gold {
     pub const fn policy(&self) -> &Policy {
         &self.policy
     }
-}
 
-/// Finds the answer in `text` and compares it with `gold`, under the gold answer's policy.
-#[must_use]
-pub fn verify(gold: &Gold, text: &str) -> Judgement {
-    let plain = number::plain(text);
-    let found = number::numbers(&plain);
-    let Some(last) = found.last() else {
-        return Judgement { finding: Finding::Unparsed, reason: "no answer was found".to_owned(), extracted: None };
-    };
-    let right = gold.value.as_ref() == Some(&last.value);
-    Judgement {
-        finding: if right { Finding::Correct } else { Finding::Wrong },
-        reason: if right { "equal numbers" } else { "different numbers" }.to_owned(),
-        extracted: Some(plain[last.start..last.end].to_owned()),
+    /// Whether it was read as mathematics and not as words.
+    #[must_use]
+    pub const fn is_mathematics(&self) -> bool {
+        !matches!(self.node, Node::Text(_))
     }
 }
 
-/// Whether two bare answers are the same, for counting votes. Symmetric, unlike [`verify`]: neither is gold.
+/// Mathematics, or words where all of it is words.
+fn read(text: &str, policy: &Policy) -> Result<Node, String> {
+    if let Some(number) = digits(text) {
+        return Ok(number);
+    }
+    match parse(text, policy.decimal_comma) {
+        Ok(node) => Ok(node),
+        Err(_) if words::is_empty_set(&worded(text)) => Ok(Node::Empty),
+        Err(_) if words::is_reals(&worded(text)) => Ok(Node::Reals),
+        Err(error) => Err(error),
+    }
+}
+
+/// A plain whole number, without a parser.
+fn digits(text: &str) -> Option<Node> {
+    let (negative, digits) = match text.strip_prefix('-') {
+        Some(digits) => (true, digits),
+        None => (false, text),
+    };
+    if digits.is_empty() || digits.len() > 18 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let value: i64 = digits.parse().ok()?;
+    Some(Node::int(if negative { -value } else { value }))
+}
+
+/// A text as words: without LaTeX's wrappers, spaces and case evened out.
+fn worded(text: &str) -> String {
+    let mut plain = text.to_owned();
+    for wrapper in ["\\text{", "\\textbf{", "\\textit{", "\\textrm{", "\\mbox{", "\\mathrm{", "\\mathbf{", "\\textnormal{"] {
+        plain = plain.replace(wrapper, "{");
+    }
+    for noise in ["{", "}", "$", "\\!", "\\left", "\\right"] {
+        plain = plain.replace(noise, "");
+    }
+    for space in ["\\ ", "\\,", "\\;", "\\quad", "~"] {
+        plain = plain.replace(space, " ");
+    }
+    words::even(&plain)
+}
+
+/// Finds the answer in `text` and compares it with `gold`, under the gold answer's policy.
+///
+/// Gold and answer are not interchangeable: an answer may name what it gives (`x = 5` for 5, an equation's
+/// last side for a value) and leave out a base that the gold answer has, and a condition (`1 < x < 2`) is
+/// no answer where the gold answer `(1, 2)` may be a point. `docs/verifier.md` has the whole list.
+#[must_use]
+pub fn verify(gold: &Gold, text: &str) -> Judgement {
+    let policy = &gold.policy;
+    let found = candidates(text, policy.extract);
+    let Some(last) = found.len().checked_sub(1) else {
+        return Judgement { finding: Finding::Unparsed, reason: "no answer was found".to_owned(), extracted: None };
+    };
+    let judgement = |finding, reason: &str, extracted: &str| Judgement {
+        finding,
+        reason: reason.to_owned(),
+        extracted: Some(extracted.to_owned()),
+    };
+    for (index, place) in found.iter().enumerate() {
+        let text = bare(&place.text);
+        if text.is_empty() || text.len() > LONGEST {
+            continue;
+        }
+        let spelled = |answer: &str| match &gold.node {
+            Node::Text(wanted) if digits(wanted).is_none() => {
+                let answer = worded(answer);
+                *answer == **wanted || option_letter(&answer).is_some_and(|letter| *letter == **wanted)
+            }
+            _ => false,
+        };
+        if text == gold.text || spelled(text) {
+            return judgement(Finding::Correct, "written the same", text);
+        }
+        let node = match read(text, policy) {
+            Ok(node) => node,
+            Err(_) if index < last && !place.marked => continue,
+            Err(error) => {
+                let finding = if matches!(gold.node, Node::Text(_)) { Finding::Wrong } else { Finding::Unparsed };
+                let why = if finding == Finding::Wrong { "other words".to_owned() } else { format!("it cannot be read: {error}") };
+                return judgement(finding, &why, text);
+            }
+        };
+        // A sentence of short words reads like a product of letters.
+        if index < last && !place.marked && matches!(node, Node::Text(_)) && gold.is_mathematics() {
+            continue;
+        }
+        let node = labelled(node);
+        let comparison = Comparison { policy, effort: Effort::new() };
+        let (finding, reason) = match comparison.same(&gold.node, &node) {
+            Ok(true) => (Finding::Correct, "equal"),
+            Ok(false) => (Finding::Wrong, "not equal"),
+            Err(Halt::Undefined) => (Finding::Wrong, "it has no value"),
+            Err(Halt::Kind) => (Finding::Wrong, "of another kind"),
+            Err(Halt::Spent) => (Finding::Wrong, "not decided: too large to compute"),
+            Err(Halt::Unknown) => (Finding::Wrong, "not decided: its value is not known"),
+        };
+        return judgement(finding, reason, text);
+    }
+    Judgement { finding: Finding::Unparsed, reason: "no answer was found".to_owned(), extracted: None }
+}
+
+/// In an answer, `\text{13}` is the number; in a gold answer it is a label.
+fn labelled(node: Node) -> Node {
+    match node {
+        Node::Text(text) => digits(&text).unwrap_or(Node::Text(text)),
+        other => other,
+    }
+}
+
+/// The letter that an option begins with: `(c) 12`, `c. 12`, `c: 12`.
+fn option_letter(words: &str) -> Option<&str> {
+    let inner = words.strip_prefix('(').unwrap_or(words);
+    let letter = inner.get(..1).filter(|letter| letter.as_bytes()[0].is_ascii_lowercase())?;
+    inner[1..].starts_with([')', '.', ':']).then_some(letter)
+}
+
+/// Whether two bare answers are the same, for counting votes.
+///
+/// Symmetric, unlike [`verify`], as neither is gold: each has to be right where the other is. It is an
+/// equivalence on ordinary answers; what is written in percent or rounded may equal two answers that
+/// differ from one another, so count votes against one member of a class.
 #[must_use]
 pub fn equivalent(a: &str, b: &str, policy: &Policy) -> bool {
-    let one_way =
-        |a: &str, b: &str| Gold::parse(a, policy).is_ok_and(|gold| verify(&gold, b).finding == Finding::Correct);
-    one_way(a, b) && one_way(b, a)
+    let policy = Policy { extract: Extract::Whole, ..*policy };
+    let right = |gold: &str, answer: &str| {
+        Gold::parse(gold, &policy).is_ok_and(|gold| verify(&gold, answer).finding == Finding::Correct)
+    };
+    right(a, b) && right(b, a)
 }

@@ -1,0 +1,559 @@
+//! What a sum's terms are made of.
+
+use super::exact::Exact;
+use super::node::{Based, Constant, Decimal, Edge, Function, Matrix, Node};
+use super::parser::{End, Parser, Read};
+use super::token::{Numeral, Token};
+use super::words::{self, Meaning};
+
+impl<'a> Parser<'_, 'a> {
+    pub(super) fn product(&mut self) -> Read {
+        let mut factors = Vec::new();
+        let start = self.at;
+        let mut inverse = false;
+        loop {
+            let mut factor = self.signed_power()?;
+            // `3\frac{1}{2}`, `3 1/2`: a whole number and a part of one.
+            if factors.len() == 1 && !inverse && self.mixed(start, &factor) {
+                let whole = factors.remove(0);
+                factor = Node::Sum(vec![whole, factor]);
+            }
+            if inverse {
+                factor = Node::Power(Box::new((factor, Node::int(-1))));
+            }
+            factors.push(factor);
+            match self.peek() {
+                Some(Token::Times) => {
+                    self.at += 1;
+                    inverse = false;
+                }
+                Some(Token::Slash) => {
+                    self.at += 1;
+                    inverse = true;
+                }
+                _ => {
+                    inverse = false;
+                    if self.unit_follows() || !self.implicit() {
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(if factors.len() == 1 { factors.remove(0) } else { Node::Product(factors) })
+    }
+
+    /// Whether the factor just read is the fraction of a mixed number that begins at `start`.
+    fn mixed(&self, start: usize, factor: &Node) -> bool {
+        let whole = |at: usize| match self.tokens.get(at).map(|lexed| &lexed.token) {
+            Some(Token::Number(number)) => number.digits.is_some(),
+            _ => false,
+        };
+        whole(start)
+            && self.tokens.get(start + 1).is_some_and(|next| match next.token {
+                Token::Fraction => true,
+                // Read by `plain_fraction`.
+                Token::Number(_) => next.space,
+                _ => false,
+            })
+            && is_proper(factor)
+    }
+
+    /// Reads units and other words behind a value; whether there were any.
+    fn unit_follows(&mut self) -> bool {
+        let mut any = false;
+        let mut square = None;
+        // A letter alone is a variable; `\text{m}` is a text.
+        while let Some((text, tied)) = match self.peek() {
+            Some(Token::Text(text)) => Some((*text, false)),
+            Some(Token::Word(word)) => Some((*word, !self.spaced())),
+            _ => None,
+        } {
+            match words::meaning(text) {
+                Meaning::Separator => break,
+                Meaning::Unit(unit, power) => {
+                    let power = square.take().unwrap_or(power);
+                    self.unit = Some(super::node::Unit::Known(unit, power));
+                }
+                Meaning::Power(power) => square = Some(power),
+                Meaning::Other if !tied && (any || words::may_name(text)) => {
+                    if self.unit.is_none() {
+                        self.unit = Some(super::node::Unit::Other);
+                    }
+                }
+                _ => break,
+            }
+            self.at += 1;
+            any = true;
+            self.unit_power();
+        }
+        any
+    }
+
+    /// `^2` behind a unit.
+    fn unit_power(&mut self) {
+        let power = match (self.peek(), self.ahead(1), self.ahead(2), self.ahead(3)) {
+            (Some(Token::Superscript(power)), ..) => Some((*power, 1)),
+            (Some(Token::Caret), Some(Token::Number(number)), ..) => number.value.as_i64().map(|power| (power, 2)),
+            (Some(Token::Caret), Some(Token::BraceOpen), Some(Token::Number(number)), Some(Token::BraceClose)) => {
+                number.value.as_i64().map(|power| (power, 4))
+            }
+            _ => None,
+        };
+        if let Some((power @ 1..=9, long)) = power {
+            self.at += long;
+            if let Some(super::node::Unit::Known(_, old)) = &mut self.unit {
+                *old = power as u8;
+            }
+        }
+    }
+
+    /// Whether a factor follows without a sign of multiplication.
+    fn implicit(&self) -> bool {
+        match self.peek() {
+            Some(Token::Number(_)) => {
+                // `2 3` is no product, but `x 3`, `(2)3` and `3 1/2` are read.
+                let before = &self.tokens[self.at - 1].token;
+                !matches!(before, Token::Number(_)) || self.plain_fraction()
+            }
+            Some(Token::Text(text)) => matches!(words::meaning(text), Meaning::Multiple(_) | Meaning::Number(_)),
+            Some(Token::Word(word)) => match words::meaning(word) {
+                Meaning::Multiple(_) => true,
+                _ => word.len() <= 3,
+            },
+            Some(
+                Token::Symbol(_)
+                | Token::Constant(_)
+                | Token::Function(_)
+                | Token::Fraction
+                | Token::Root
+                | Token::Binomial
+                | Token::Open(_)
+                | Token::BraceOpen
+                | Token::Floor(true)
+                | Token::Ceil(true)
+                | Token::Currency,
+            ) => true,
+            Some(Token::Bar) => self.bars == 0,
+            _ => false,
+        }
+    }
+
+    /// Whether `1/2` stands here, spaced off a whole number before it.
+    fn plain_fraction(&self) -> bool {
+        let digits = |token: Option<&Token<'_>>| matches!(token, Some(Token::Number(n)) if n.digits.is_some());
+        self.spaced()
+            && self.at > 0
+            && digits(Some(&self.tokens[self.at - 1].token))
+            && digits(self.peek())
+            && self.ahead(1) == Some(&Token::Slash)
+            && digits(self.ahead(2))
+    }
+
+    fn signed_power(&mut self) -> Read {
+        // `2 \cdot -3`
+        let mut negative = false;
+        while let Some(Token::Minus | Token::Plus | Token::Currency) = self.peek() {
+            match self.peek() {
+                Some(Token::Minus) => negative = !negative,
+                Some(Token::Currency) => self.unit = Some(words::CURRENCY),
+                _ => {}
+            }
+            self.at += 1;
+        }
+        if self.plain_fraction() {
+            let (Some(Token::Number(top)), Some(Token::Number(bottom))) = (self.peek(), self.ahead(2)) else {
+                return Err("a fraction is broken".to_owned());
+            };
+            if bottom.value.is_zero() {
+                return Err("a fraction is over zero".to_owned());
+            }
+            self.at += 3;
+            return Ok(Node::Product(vec![
+                Node::Number(top.value.clone()),
+                Node::Power(Box::new((Node::Number(bottom.value.clone()), Node::int(-1)))),
+            ]));
+        }
+        let node = self.power()?;
+        Ok(if negative { node.negated() } else { node })
+    }
+
+    pub(super) fn power(&mut self) -> Read {
+        let base = self.atom()?;
+        self.powers(base)
+    }
+
+    /// Exponents, factorials, percent and degree signs behind `node`.
+    fn powers(&mut self, mut node: Node) -> Read {
+        let mut count = 0;
+        loop {
+            count += 1;
+            if count > 5 {
+                return Err("too many signs behind a value".to_owned());
+            }
+            match self.peek() {
+                Some(Token::Bang) => node = Node::Call(Function::Factorial, vec![node]),
+                Some(Token::Percent) => node = Node::Percent(Box::new(node)),
+                Some(Token::Text(text) | Token::Word(text)) if words::is_percent(text) => {
+                    node = Node::Percent(Box::new(node));
+                }
+                Some(Token::Degree) => node = Node::Degrees(Box::new(node)),
+                Some(Token::Superscript(power)) => node = Node::Power(Box::new((node, Node::int(*power)))),
+                Some(Token::Caret) => {
+                    self.at += 1;
+                    if self.take(&Token::Degree) {
+                        node = Node::Degrees(Box::new(node));
+                        continue;
+                    }
+                    if self.peek() == Some(&Token::BraceOpen) && self.ahead(2) == Some(&Token::BraceClose) {
+                        match self.ahead(1) {
+                            Some(Token::Degree) => {
+                                self.at += 3;
+                                node = Node::Degrees(Box::new(node));
+                                continue;
+                            }
+                            Some(Token::Text(text)) if words::is_ordinal(text) => {
+                                self.at += 3;
+                                continue;
+                            }
+                            _ => {}
+                        }
+                    }
+                    let exponent = self.nested(Self::exponent)?;
+                    node = Node::Power(Box::new((node, exponent)));
+                    continue;
+                }
+                _ => return Ok(node),
+            }
+            self.at += 1;
+        }
+    }
+
+    /// An exponent: a group, or a signed atom with an exponent of its own.
+    fn exponent(&mut self) -> Read {
+        let negative = self.take(&Token::Minus);
+        let node = if self.peek() == Some(&Token::BraceOpen) { self.atom()? } else { self.power()? };
+        Ok(if negative { node.negated() } else { node })
+    }
+
+    fn atom(&mut self) -> Read {
+        let token = self.peek().ok_or("it ends where a value should follow")?;
+        self.at += 1;
+        match token {
+            Token::Number(number) => self.numeral(number),
+            Token::Symbol("e") => self.subscripted("e", Node::Constant(Constant::E)),
+            Token::Symbol("i") => self.subscripted("i", Node::Constant(Constant::I)),
+            Token::Symbol(name) => self.subscripted(name, Node::Symbol((*name).into())),
+            Token::Constant(constant) => Ok(Node::Constant(*constant)),
+            Token::Word(word) => self.word(word),
+            Token::Text(text) => self.text(text),
+            Token::Function(function) => self.nested(|parser| parser.call(*function)),
+            Token::Fraction => self.nested(|parser| {
+                let (top, bottom) = parser.pair()?;
+                Ok(Node::Product(vec![top, Node::Power(Box::new((bottom, Node::int(-1))))]))
+            }),
+            Token::Root => self.nested(Self::root),
+            Token::Binomial => self.nested(|parser| {
+                if parser.take(&Token::Open(Edge::Round)) {
+                    let items = parser.items(End::Bracket)?;
+                    parser.expect(&Token::Close(Edge::Round))?;
+                    return Ok(Node::Call(Function::Binomial, items));
+                }
+                let (top, bottom) = parser.pair()?;
+                Ok(Node::Call(Function::Binomial, vec![top, bottom]))
+            }),
+            Token::Open(edge) => self.bracket(*edge),
+            Token::BraceOpen => self.nested(|parser| {
+                let mut items = parser.items(End::Brace)?;
+                if items.len() == 1 && parser.take(&Token::Choose) {
+                    items.push(parser.list(End::Brace)?);
+                    parser.expect(&Token::BraceClose)?;
+                    return Ok(Node::Call(Function::Binomial, items));
+                }
+                parser.expect(&Token::BraceClose)?;
+                Ok(if items.len() == 1 { items.remove(0) } else { Node::Set(items) })
+            }),
+            Token::SetOpen => self.set(),
+            Token::Bar => self.nested(|parser| {
+                parser.bars += 1;
+                let inner = parser.sum()?;
+                parser.expect(&Token::Bar)?;
+                parser.bars -= 1;
+                Ok(Node::Call(Function::Abs, vec![inner]))
+            }),
+            Token::Floor(true) => self.nested(|parser| {
+                let inner = parser.sum()?;
+                parser.expect(&Token::Floor(false))?;
+                Ok(Node::Call(Function::Floor, vec![inner]))
+            }),
+            Token::Ceil(true) => self.nested(|parser| {
+                let inner = parser.sum()?;
+                parser.expect(&Token::Ceil(false))?;
+                Ok(Node::Call(Function::Ceil, vec![inner]))
+            }),
+            Token::Empty => Ok(Node::Empty),
+            Token::Reals => Ok(Node::Reals),
+            Token::Begin(name) => self.nested(|parser| parser.matrix(name)),
+            other => Err(format!("{other:?} stands where a value should")),
+        }
+    }
+
+    /// A number and the base below it.
+    fn numeral(&mut self, number: &Numeral<'a>) -> Read {
+        if let Some(digits) = number.digits {
+            let base = match (self.peek(), self.ahead(1), self.ahead(2), self.ahead(3)) {
+                (Some(Token::Underscore), Some(Token::Number(base)), ..) => Some((base, 2)),
+                (
+                    Some(Token::Underscore),
+                    Some(Token::BraceOpen),
+                    Some(Token::Number(base)),
+                    Some(Token::BraceClose),
+                ) => Some((base, 4)),
+                _ => None,
+            };
+            if let Some((base, long)) = base
+                && let Some(base @ 2..=36) = base.value.as_i64()
+            {
+                self.at += long;
+                return Ok(Node::Based(Box::new(Based { digits: digits.trim_start_matches('0').into(), base })));
+            }
+        }
+        let value = number.value.clone();
+        Ok(match number.places {
+            Some(places) => Node::Decimal(Box::new(Decimal { value, places, significant: number.significant })),
+            None => Node::Number(value),
+        })
+    }
+
+    /// A variable with what stands below it as part of its name.
+    fn subscripted(&mut self, name: &str, plain: Node) -> Read {
+        if !self.take(&Token::Underscore) {
+            return Ok(plain);
+        }
+        let mut full = format!("{name}_");
+        let braced = self.take(&Token::BraceOpen);
+        loop {
+            match self.peek() {
+                Some(Token::BraceClose) if braced => {
+                    self.at += 1;
+                    break;
+                }
+                Some(Token::Number(number)) => full.push_str(number.digits.ok_or("a subscript is no name")?),
+                Some(Token::Symbol(part) | Token::Word(part) | Token::Text(part)) => full.push_str(part),
+                Some(Token::Comma) if braced => full.push(','),
+                Some(Token::Plus) if braced => full.push('+'),
+                Some(Token::Minus) if braced => full.push('-'),
+                _ => return Err("a subscript is no name".to_owned()),
+            }
+            self.at += 1;
+            if !braced {
+                break;
+            }
+        }
+        Ok(Node::Symbol(full.into()))
+    }
+
+    /// Letters in a row: variables that are multiplied, or words for a number.
+    fn word(&mut self, word: &str) -> Read {
+        match words::meaning(word) {
+            Meaning::Number(value) | Meaning::Multiple(value) => return Ok(Node::int(value)),
+            _ => {}
+        }
+        if word.len() > 3 {
+            return Err(format!("`{word}` is a word"));
+        }
+        let letters = (0..word.len()).map(|at| match &word[at..=at] {
+            "e" => Node::Constant(Constant::E),
+            "i" => Node::Constant(Constant::I),
+            letter => Node::Symbol(letter.into()),
+        });
+        let mut factors: Vec<Node> = letters.collect();
+        // An exponent belongs to the last letter.
+        if let Some(last) = factors.pop() {
+            let last = self.powers(last)?;
+            factors.push(last);
+        }
+        Ok(Node::Product(factors))
+    }
+
+    fn text(&self, text: &str) -> Read {
+        match words::meaning(text) {
+            Meaning::Number(value) | Meaning::Multiple(value) => Ok(Node::int(value)),
+            _ if words::is_empty_set(text) => Ok(Node::Empty),
+            _ if words::is_reals(text) => Ok(Node::Reals),
+            _ => Ok(Node::Text(words::even(text).into())),
+        }
+    }
+
+    /// A command's argument: a group, or one digit or letter.
+    fn argument(&mut self) -> Read {
+        match self.peek() {
+            Some(Token::Number(number)) if number.digits.is_none_or(|digits| digits.len() > 1) => {
+                Err("an argument of more than one digit stands without braces".to_owned())
+            }
+            Some(Token::Function(_) | Token::Text(_)) | None => Err("a command has no argument".to_owned()),
+            Some(_) => self.atom(),
+        }
+    }
+
+    /// Two arguments of a command. `\frac12` has digits for them, which the lexer reads as one number.
+    fn pair(&mut self) -> Result<(Node, Node), String> {
+        let digit = |text: &str| Exact::decimal(text, 0, 0).map(Node::Number).ok_or("a number is too large");
+        match self.peek() {
+            Some(Token::Number(number)) if number.digits.is_some_and(|digits| digits.len() == 2) => {
+                let digits = number.digits.unwrap_or_default();
+                self.at += 1;
+                Ok((digit(&digits[..1])?, digit(&digits[1..])?))
+            }
+            Some(Token::Word(word)) if word.len() == 2 => {
+                self.at += 1;
+                Ok((Node::Symbol(word[..1].into()), Node::Symbol(word[1..].into())))
+            }
+            _ => Ok((self.argument()?, self.argument()?)),
+        }
+    }
+
+    fn root(&mut self) -> Read {
+        let degree = if self.take(&Token::Open(Edge::Square)) {
+            let degree = self.sum()?;
+            self.expect(&Token::Close(Edge::Square))?;
+            Some(degree)
+        } else {
+            None
+        };
+        let inner = match self.peek() {
+            Some(Token::BraceOpen | Token::Open(_) | Token::Number(_) | Token::Symbol(_) | Token::Constant(_)) => {
+                self.atom()?
+            }
+            _ => self.argument()?,
+        };
+        Ok(match degree {
+            Some(degree) => Node::Root(Box::new((inner, degree))),
+            None => Node::Root(Box::new((inner, Node::int(2)))),
+        })
+    }
+
+    /// A function with its exponent, its base and what it is applied to.
+    fn call(&mut self, function: Function) -> Read {
+        let mut base = None;
+        let mut exponent = None;
+        loop {
+            if function == Function::Log && base.is_none() && self.take(&Token::Underscore) {
+                base = Some(match self.peek() {
+                    Some(Token::BraceOpen) => self.argument()?,
+                    _ => self.atom()?,
+                });
+            } else if exponent.is_none() && self.take(&Token::Caret) {
+                exponent = Some(self.exponent()?);
+            } else {
+                break;
+            }
+        }
+        let mut arguments = self.arguments(function)?;
+        let mut function = function;
+        let inverse = exponent.as_ref().and_then(Node::number).is_some_and(|e| e.as_i64() == Some(-1));
+        if inverse {
+            let arc = match function {
+                Function::Sin => Some(Function::Arcsin),
+                Function::Cos => Some(Function::Arccos),
+                Function::Tan => Some(Function::Arctan),
+                _ => None,
+            };
+            if let Some(arc) = arc {
+                function = arc;
+                exponent = None;
+            }
+        }
+        if function == Function::Log {
+            arguments.insert(0, base.unwrap_or_else(|| Node::int(10)));
+        }
+        let node = Node::Call(function, arguments);
+        Ok(match exponent {
+            Some(exponent) => Node::Power(Box::new((node, exponent))),
+            None => node,
+        })
+    }
+
+    fn arguments(&mut self, function: Function) -> Result<Vec<Node>, String> {
+        use Function::{Binomial, Gcd, Lcm, Max, Min};
+        if self.peek() == Some(&Token::Open(Edge::Round)) {
+            self.at += 1;
+            let items = self.items(End::Bracket)?;
+            self.expect(&Token::Close(Edge::Round))?;
+            let many = matches!(function, Gcd | Lcm | Max | Min | Binomial);
+            if items.len() != 1 && !many {
+                return Err("a function has more than one argument".to_owned());
+            }
+            return Ok(items);
+        }
+        // Without parentheses: a product, up to a sign or another function.
+        let mut factors = vec![self.power()?];
+        let mut inverse;
+        while factors.len() < 64 {
+            inverse = false;
+            match self.peek() {
+                Some(Token::Slash) => {
+                    self.at += 1;
+                    inverse = true;
+                }
+                Some(
+                    Token::Symbol(_) | Token::Constant(_) | Token::Fraction | Token::Root | Token::Number(_) | Token::BraceOpen,
+                ) if self.implicit() => {}
+                Some(Token::Word(word)) if word.len() <= 3 && self.implicit() => {}
+                _ => break,
+            }
+            let factor = self.power()?;
+            factors.push(if inverse { Node::Power(Box::new((factor, Node::int(-1)))) } else { factor });
+        }
+        Ok(vec![if factors.len() == 1 { factors.remove(0) } else { Node::Product(factors) }])
+    }
+
+    fn matrix(&mut self, name: &str) -> Read {
+        let kind = name.trim_end_matches('*');
+        if !matches!(kind, "pmatrix" | "bmatrix" | "matrix" | "smallmatrix" | "array" | "vmatrix" | "Bmatrix" | "Vmatrix") {
+            return Err(format!("the environment `{name}` is not known"));
+        }
+        if kind == "array" && self.take(&Token::BraceOpen) {
+            while !self.take(&Token::BraceClose) {
+                self.peek().ok_or("a brace is not closed")?;
+                self.at += 1;
+            }
+        }
+        let (mut items, mut columns, mut row) = (Vec::new(), 0, 0);
+        loop {
+            if matches!(self.peek(), Some(Token::End(_))) && row == 0 && columns > 0 {
+                break; // a last row that is empty
+            }
+            items.push(self.list(End::Cell)?);
+            row += 1;
+            match self.peek() {
+                Some(Token::Cell) => {
+                    self.at += 1;
+                    continue;
+                }
+                Some(Token::Row) => self.at += 1,
+                Some(Token::End(_)) => {}
+                _ => return Err("a matrix is not closed".to_owned()),
+            }
+            if columns != 0 && columns != row {
+                return Err("a matrix has rows of different lengths".to_owned());
+            }
+            columns = row;
+            row = 0;
+            if matches!(self.peek(), Some(Token::End(_))) {
+                break;
+            }
+        }
+        self.at += 1;
+        Ok(Node::Matrix(Box::new(Matrix { columns, items, bars: kind == "vmatrix" })))
+    }
+}
+
+/// A fraction of whole numbers between 0 and 1.
+fn is_proper(node: &Node) -> bool {
+    let Node::Product(factors) = node else { return false };
+    let [Node::Number(top), Node::Power(bottom)] = &factors[..] else { return false };
+    match (top.as_i64(), bottom.0.number().and_then(Exact::as_i64)) {
+        (Some(top), Some(bottom)) => 0 < top && top < bottom,
+        _ => false,
+    }
+}

@@ -1,0 +1,212 @@
+//! Words in answers: units, numbers, separators and what stands for the empty set.
+
+use super::node::Unit;
+
+/// What is written before an amount of money.
+pub(super) const CURRENCY: Unit = Unit::Known("$", 1);
+
+/// What a word or a few mean behind or between values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Meaning {
+    /// Parts items.
+    Separator,
+    /// A unit and its power.
+    Unit(&'static str, u8),
+    /// `square`, before a unit that comes on its own.
+    Power(u8),
+    /// A number in words.
+    Number(i64),
+    /// What multiplies the number before it.
+    Multiple(i64),
+    /// Anything else.
+    Other,
+}
+
+/// Spellings of a unit, the first of them its name here.
+const UNITS: &[&[&str]] = &[
+    &["cm", "centimeter", "centimeters", "centimetre", "centimetres", "cms"],
+    &["mm", "millimeter", "millimeters", "millimetre", "millimetres"],
+    &["km", "kilometer", "kilometers", "kilometre", "kilometres", "kms"],
+    &["m", "meter", "meters", "metre", "metres"],
+    &["in", "inch", "inches"],
+    &["ft", "foot", "feet"],
+    &["yd", "yard", "yards", "yds"],
+    &["mi", "mile", "miles"],
+    &["mph", "miles per hour", "mi/h"],
+    &["km/h", "kph", "kmh", "kilometers per hour", "kilometres per hour"],
+    &["m/s", "meters per second", "metres per second"],
+    &["ft/s", "feet per second"],
+    &["g", "gram", "grams"],
+    &["kg", "kilogram", "kilograms", "kgs"],
+    &["mg", "milligram", "milligrams"],
+    &["lb", "pound", "pounds", "lbs"],
+    &["oz", "ounce", "ounces"],
+    &["ton", "tons"],
+    &["s", "sec", "second", "seconds", "secs"],
+    &["min", "minute", "minutes", "mins"],
+    &["h", "hr", "hour", "hours", "hrs"],
+    &["day", "days"],
+    &["week", "weeks"],
+    &["month", "months"],
+    &["year", "years", "yr", "yrs"],
+    &["l", "liter", "liters", "litre", "litres"],
+    &["ml", "milliliter", "milliliters", "millilitres"],
+    &["gal", "gallon", "gallons"],
+    &["acre", "acres"],
+    &["hectare", "hectares"],
+    &["degree", "degrees", "deg"],
+    &["radian", "radians", "rad"],
+    &["$", "dollar", "dollars", "usd"],
+    &["cent", "cents"],
+    &["euro", "euros", "eur"],
+    &["am"],
+    &["pm"],
+];
+
+const NUMBERS: &[(&str, i64)] = &[
+    ("zero", 0),
+    ("one", 1),
+    ("two", 2),
+    ("three", 3),
+    ("four", 4),
+    ("five", 5),
+    ("six", 6),
+    ("seven", 7),
+    ("eight", 8),
+    ("nine", 9),
+    ("ten", 10),
+    ("eleven", 11),
+    ("twelve", 12),
+    ("thirteen", 13),
+    ("fourteen", 14),
+    ("fifteen", 15),
+    ("sixteen", 16),
+    ("seventeen", 17),
+    ("eighteen", 18),
+    ("nineteen", 19),
+    ("twenty", 20),
+    ("thirty", 30),
+    ("forty", 40),
+    ("fifty", 50),
+    ("sixty", 60),
+    ("seventy", 70),
+    ("eighty", 80),
+    ("ninety", 90),
+];
+
+const MULTIPLES: &[(&str, i64)] = &[
+    ("dozen", 12),
+    ("hundred", 100),
+    ("thousand", 1_000),
+    ("million", 1_000_000),
+    ("billion", 1_000_000_000),
+    ("trillion", 1_000_000_000_000),
+];
+
+fn looked_up(table: &[(&str, i64)], word: &str) -> Option<i64> {
+    table.iter().find(|(name, _)| *name == word).map(|(_, value)| *value)
+}
+
+fn unit(word: &str) -> Option<&'static str> {
+    UNITS.iter().find(|names| names.contains(&word)).map(|names| names[0])
+}
+
+/// Spaces and case evened out, without full stops and parentheses around.
+pub(super) fn even(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for word in text.split(|c: char| c.is_whitespace() || c == '~') {
+        if word.is_empty() {
+            continue;
+        }
+        if !out.is_empty() {
+            out.push(' ');
+        }
+        out.extend(word.chars().flat_map(char::to_lowercase));
+    }
+    let trimmed = out.trim_matches([' ', '.', ',', ';', ':', '*', '"', '\'']);
+    let inner = trimmed.strip_prefix('(').and_then(|rest| rest.strip_suffix(')'));
+    match inner {
+        Some(inner) if !inner.contains(['(', ')']) => inner.trim().to_owned(),
+        _ => trimmed.to_owned(),
+    }
+}
+
+/// Whether the words part items of a list.
+pub(super) fn separates(text: &str) -> bool {
+    matches!(text.trim_matches([' ', ',', '~']), "and" | "or" | "" | "and/or") && text.len() < 16
+}
+
+/// What words mean.
+pub(super) fn meaning(text: &str) -> Meaning {
+    if text.len() > 64 {
+        return Meaning::Other;
+    }
+    if separates(text) {
+        return Meaning::Separator;
+    }
+    let mut lower = text.trim().to_ascii_lowercase();
+    lower.retain(|c| c != '.' && c != ',');
+    let words: Vec<&str> = lower.split_whitespace().collect();
+    let (power, rest) = match words.first() {
+        Some(&("square" | "sq")) => (2, &words[1..]),
+        Some(&("cubic" | "cu")) => (3, &words[1..]),
+        _ => (1, &words[..]),
+    };
+    if rest.is_empty() {
+        return if power == 1 { Meaning::Other } else { Meaning::Power(power) };
+    }
+    if power == 1 {
+        if let Some(value) = looked_up(MULTIPLES, rest[0]) {
+            return Meaning::Multiple(value);
+        }
+        if let [word] = rest
+            && let Some(value) = looked_up(NUMBERS, word)
+        {
+            return Meaning::Number(value);
+        }
+        if let [word] = rest
+            && let Some((tens, ones)) = word.split_once('-')
+            && let (Some(tens @ 20..), Some(ones @ 1..=9)) = (looked_up(NUMBERS, tens), looked_up(NUMBERS, ones))
+        {
+            return Meaning::Number(tens + ones);
+        }
+    }
+    match unit(&rest.join(" ")) {
+        Some(name) => Meaning::Unit(name, power),
+        None => Meaning::Other,
+    }
+}
+
+/// Whether words may name what a value counts.
+pub(super) fn may_name(text: &str) -> bool {
+    let lower = text.trim().to_ascii_lowercase();
+    let first = lower.split_whitespace().next().unwrap_or_default();
+    // Words that change what was said before them.
+    let changes = ["if", "for", "where", "when", "not", "minus", "plus", "times", "over", "to", "than", "at", "with"];
+    !changes.contains(&first)
+        && lower.chars().any(char::is_alphabetic)
+        && lower.chars().all(|c| c.is_alphabetic() || matches!(c, ' ' | '.' | '-' | '/' | '\'' | ','))
+}
+
+pub(super) fn is_ordinal(text: &str) -> bool {
+    matches!(text.trim(), "st" | "nd" | "rd" | "th")
+}
+
+pub(super) fn is_percent(text: &str) -> bool {
+    matches!(text.trim().to_ascii_lowercase().as_str(), "percent" | "per cent" | "pct" | "percentage points")
+}
+
+/// Whether the words, evened out, say that there is nothing.
+pub(super) fn is_empty_set(text: &str) -> bool {
+    matches!(
+        even(text).as_str(),
+        "no solution" | "no solutions" | "no real solution" | "no real solutions" | "none" | "empty set"
+            | "the empty set" | "no such number exists" | "there is no solution" | "there are no solutions"
+            | "does not exist" | "no roots" | "no real roots"
+    )
+}
+
+/// Whether the words, evened out, mean all real numbers.
+pub(super) fn is_reals(text: &str) -> bool {
+    matches!(even(text).as_str(), "all real numbers" | "all reals" | "the real numbers" | "real numbers" | "all real values")
+}
