@@ -28,14 +28,17 @@ fn shared(folder: &str) -> Option<PathBuf> {
 }
 
 /// The folders of the built-in data sets.
-const FOLDERS: [(&str, &str); 9] = [
+const FOLDERS: [(&str, &str); 12] = [
     ("aime24", "aime"),
     ("amc23", "amc"),
     ("bbh", "bbh"),
     ("finqa", "finqa"),
     ("gsm8k", "gsm8k"),
+    ("humaneval", "humaneval"),
+    ("humaneval-rs", "humaneval"),
     ("math", "math"),
     ("math500", "math"),
+    ("mbpp", "mbpp"),
     ("medqa", "medqa"),
     ("pubmedqa", "pubmedqa"),
 ];
@@ -103,8 +106,20 @@ fn count(environment: &dyn Environment, split: Split, most: u64) -> u64 {
     environment.len(split).unwrap_or(most).min(most)
 }
 
-fn value(environment: &dyn Environment, task: &Task, answer: &str) -> f64 {
-    environment.score(task, &Transcript::of(answer, true)).value
+/// Tasks of programs that are looked at.
+const CODE_TASKS: u64 = 8;
+
+/// Whether this machine can run programs in a sandbox; says so where it cannot.
+fn sandboxed() -> bool {
+    let facts = [("language", "python"), ("tests", "assert f() == 1")];
+    let facts = facts.map(|(name, fact)| (name.to_owned(), fact.to_owned())).into();
+    let task = Task { facts, ..Task::default() };
+    let code = (REWARDS.iter().find(|entry| entry.name == "code").unwrap().build)(json!({})).unwrap();
+    let score = code.score(&task, &Transcript::of("```python\ndef f():\n    return 1\n```", true));
+    if score.verdict == Verdict::Failed {
+        eprintln!("SKIPPED programs: no sandbox here: {}", score.reason);
+    }
+    score.verdict != Verdict::Failed
 }
 
 /// Answers that name everything there is, with and without a mark before each.
@@ -131,21 +146,31 @@ fn solutions_score_and_everything_else_does_not() {
     let mut checked = 0;
     for (name, environment) in environments(folder.path()) {
         for split in [Split::Train, Split::Eval] {
-            for index in 0..count(&*environment, split, 100) {
+            // Programs take longer to judge than texts; the sandbox's own tests run them all.
+            let (most, is_code) = match name.contains("humaneval") || name.contains("mbpp") {
+                true => (CODE_TASKS, true),
+                false => (100, false),
+            };
+            if is_code && !sandboxed() {
+                continue;
+            }
+            for index in 0..count(&*environment, split, most) {
                 let task = environment.task(split, index).unwrap();
-                let oracle = environment.score(&task, &environment.oracle(&task));
-                assert_eq!(
-                    (oracle.value, oracle.verdict),
-                    (1.0, Verdict::Correct),
-                    "{name} {}: {}",
-                    task.id,
-                    oracle.reason
-                );
+                let solution = environment.oracle(&task);
+                // Nobody has published solutions of humaneval-rs, and nothing is made up.
+                assert_eq!(solution.last().is_empty(), name.contains("humaneval-rs"), "{name} {}", task.id);
+                if !solution.last().is_empty() {
+                    let oracle = environment.score(&task, &solution);
+                    let got = (oracle.value, oracle.verdict);
+                    assert_eq!(got, (1.0, Verdict::Correct), "{name} {}: {}", task.id, oracle.reason);
+                }
                 let question = &task.messages.last().unwrap().content;
                 let bad = ["", " \n", question, &format!("{question}\n{question}"), "####", "####  \n"];
                 for bad in bad.into_iter().chain(sprays.iter().map(String::as_str)) {
                     let short: String = bad.chars().take(60).collect();
-                    assert_eq!(value(&*environment, &task, bad), 0.0, "{name} {}: `{short}`", task.id);
+                    let score = environment.score(&task, &Transcript::of(bad, true));
+                    assert_eq!(score.value, 0.0, "{name} {}: `{short}`", task.id);
+                    assert_ne!(score.verdict, Verdict::Failed, "{name} {}: `{short}`: {}", task.id, score.reason);
                 }
                 assert_eq!(environment.score(&task, &Transcript::default()).value, 0.0);
                 checked += 1;
@@ -195,8 +220,11 @@ fn data_sets_have_the_rows_that_their_authors_say() {
         ("bbh", 0, 6511),
         ("finqa", 0, 883),
         ("gsm8k", 7473, 1319),
+        ("humaneval", 0, 164),
+        ("humaneval-rs", 0, 156),
         ("math", 7472, 500),
         ("math500", 0, 500),
+        ("mbpp", 374, 500),
         ("medqa", 0, 1273),
         ("pubmedqa", 500, 500),
     ] {
@@ -345,6 +373,8 @@ fn files_of_gsm8k_that_do_not_fit_are_named_with_the_line() {
 fn solution(reward: &str) -> Option<(&'static str, &'static str)> {
     match reward {
         "length" | "overlong" | "repetition" | "language" => None,
+        // What runs programs has tests of its own, and those of the environments above.
+        "code" => None,
         "choice" => Some(("B", "It is seventy-two.\n#### B")),
         "label" => Some(("yes", "8 * 9 = 72\n#### yes")),
         _ => Some(("72", "8 * 9 = 72\n#### 72")),

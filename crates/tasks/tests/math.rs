@@ -29,7 +29,9 @@ fn the_pairs_of_other_graders_are_judged_right() {
     let mut wrong = Vec::new();
     for row in text.lines().skip(1).map(|line| line.split('\t').collect::<Vec<_>>()) {
         let (gold, answer, right) = (row[0], row[1], row[2] == "1");
-        for answer in [answer.to_owned(), format!("So the answer is ${answer}$."), format!("Thus $\\boxed{{{answer}}}$.")] {
+        for answer in
+            [answer.to_owned(), format!("So the answer is ${answer}$."), format!("Thus $\\boxed{{{answer}}}$.")]
+        {
             let judgement = verify(&Gold::parse(gold, &Policy::LATEX).expect("a gold answer"), &answer);
             if (judgement.finding == Finding::Correct) != right {
                 wrong.push(format!("{gold} | {answer} | {right} | {judgement:?}"));

@@ -11,8 +11,11 @@ pub mod countdown;
 pub mod dataset;
 pub mod finqa;
 pub mod gsm8k;
+pub mod humaneval;
+pub mod humaneval_rs;
 pub mod math;
 pub mod math500;
+pub mod mbpp;
 pub mod medqa;
 pub mod pubmedqa;
 
@@ -30,8 +33,11 @@ pub const ENVIRONMENTS: &[Entry<dyn Environment>] = &[
     dataset::ENTRY,
     finqa::ENTRY,
     gsm8k::ENTRY,
+    humaneval::ENTRY,
+    humaneval_rs::ENTRY,
     math::ENTRY,
     math500::ENTRY,
+    mbpp::ENTRY,
     medqa::ENTRY,
     pubmedqa::ENTRY,
 ];
