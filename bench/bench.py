@@ -1,4 +1,4 @@
-"""RELIGN and its peers on the same work, in turns: `./x bench [NAME] [--json] [--rounds N] [--case TEXT]`.
+"""RELIGN and its peers on the same work, in turns: `./x bench [NAME] [--json] [--rounds N] [--case TEXT] [--avx2]`.
 
 Every figure is a fresh process; ours and theirs alternate; the median of the rounds is printed.
 """
@@ -10,14 +10,16 @@ import statistics
 import sys
 
 import decode
+import sandbox
 import training
-from work import Failed
+from work import AVX2, Failed
 
 BENCHES = {
     "grpo": (training.grpo, "one GRPO step on 4 GSM8K prompts x 8 completions of 128 tokens, against TRL"),
     "train": (training.train, "forward and backward, against transformers at the same dtype"),
     "decode": (decode.decode, "answers to GSM8K's prompts, against transformers, llama.cpp and vLLM"),
     "tree": (decode.tree, "64 branches of each prompt at four depths, against the same without shared prefixes"),
+    "sandbox": (sandbox.sandbox, "HumanEval's programs in the sandbox, against one system python3 for each"),
 }
 HEAD = f"{'case':<32} {'peer':<13} {'ours':>9} {'theirs':>9} {'unit':<9} {'ratio':>6} {'ours GB':>8} {'theirs GB':>9}"
 
@@ -59,13 +61,17 @@ def main():
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--case", default="", help="only cases whose name holds this text")
+    parser.add_argument("--avx2", action="store_true", help="hold both sides to AVX2 (llama.cpp cannot be held)")
     args = parser.parse_args()
+    if args.avx2:
+        os.environ.update(AVX2)
     if not args.name:
         for name, (_, about) in BENCHES.items():
             print(f"{name:<8} {about}")
         return
     if not args.json:
         cpu = next((l.split(":")[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")), "unknown")
+        cpu += " held to AVX2" if args.avx2 else ""
         print(f"{cpu}, {os.cpu_count()} cores; medians of {args.rounds}, ours and theirs in turns\n{HEAD}")
     for case in BENCHES[args.name][0]():
         if args.case not in case.name:

@@ -77,8 +77,18 @@ def exported():
     return folder
 
 
+AVX2 = {
+    # What keeps RELIGN, libtorch, oneDNN and MKL to AVX2, so that a larger CPU stands for one without AVX-512.
+    "RELIGN_KERNELS": "avx2",
+    "ATEN_CPU_CAPABILITY": "avx2",
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+    "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+}
+
+
 def has_bf16():
-    return "avx512_bf16" in pathlib.Path("/proc/cpuinfo").read_text()
+    held = os.environ.get("RELIGN_KERNELS") in ("avx2", "baseline")
+    return not held and "avx512_bf16" in pathlib.Path("/proc/cpuinfo").read_text()
 
 
 def gsm8k():

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Message, Score, Task, Transcript};
+use crate::{Message, RewardNeeds, Score, Task, Transcript};
 
 /// The part of an environment's tasks that is asked for. Both parts are disjoint by construction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -37,6 +37,11 @@ pub trait Environment: Send + Sync {
 
     /// The environment's own judgement of whether the task was solved.
     fn score(&self, task: &Task, transcript: &Transcript) -> Score;
+
+    /// What its judgement asks of whoever runs it, as a reward's.
+    fn needs(&self) -> RewardNeeds {
+        RewardNeeds::default()
+    }
 
     /// A transcript that solves the task, for tests of every environment: it must score 1. Where no
     /// solution is known it is empty; nothing is made up.

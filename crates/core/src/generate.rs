@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Message, Seed};
+use crate::{Message, Sampling, Seed};
 
 /// A request to continue a sequence of tokens.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,28 +19,6 @@ pub struct Request {
     pub seed: Seed,
 }
 
-/// How to sample one completion.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Sampling {
-    /// Logits are divided by this; 0 takes the most likely token.
-    pub temperature: f32,
-    /// At most this many tokens, the stop token included.
-    pub max_tokens: usize,
-    /// Generation ends once the text contains one of these; the text is cut before it.
-    pub stop: Vec<String>,
-    /// Generation ends after one of these tokens, besides the model's own end tokens.
-    pub stop_tokens: Vec<u32>,
-    /// Go on past the model's own end tokens (for measurements of speed).
-    pub ignore_eos: bool,
-}
-
-impl Default for Sampling {
-    fn default() -> Self {
-        Self { temperature: 1.0, max_tokens: 256, stop: Vec::new(), stop_tokens: Vec::new(), ignore_eos: false }
-    }
-}
-
 /// What came of a [`Request`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Completion {
@@ -49,8 +27,9 @@ pub struct Completion {
     /// The sampled tokens, the stop token included: it is an action the policy took. Empty where they
     /// are not known, because a server tells the text alone; they are never made up from the text.
     pub tokens: Vec<u32>,
-    /// The log-probability of each token under the distribution it was sampled from (nats). At
-    /// temperature 0, under the model's own distribution. Either one for each token, or none at all
+    /// The log-probability of each token under the distribution it was sampled from (nats): after the constraint,
+    /// bias, penalties, temperature and cuts of its [`Sampling`]. At temperature 0, under the distribution before the
+    /// temperature, which without bias and penalties is the model's own. Either one for each token, or none at all
     /// where they are not known: what needs them (training) must refuse, not assume a number.
     pub logprobs: Vec<f32>,
     /// The tokens as text, without special tokens and cut before a stop string.
@@ -59,6 +38,24 @@ pub struct Completion {
     pub finish: Finish,
     /// The version of the policy that wrote it.
     pub version: u64,
+    /// What could have been said at each token's place, if [`Sampling::top_logprobs`] asked for it and it is known.
+    pub odds: Vec<Odds>,
+    /// The same for the prompt's tokens from [`Sampling::score_from`] on, at the earliest the second of them.
+    pub prompt_odds: Vec<Odds>,
+}
+
+/// What the distributions said at the place of one token.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Odds {
+    /// The token's log-probability under the model's own distribution, at temperature 1 and with nothing taken away.
+    pub logprob: f32,
+    /// Its rank there, from 1: one more than there are tokens that are more likely; none where a server does not tell.
+    pub rank: Option<usize>,
+    /// The most likely tokens under the model's own distribution and their log-probabilities, most likely first.
+    pub model: Vec<(u32, f32)>,
+    /// The same under the distribution sampled from, of which [`Completion::logprobs`] are. Fewer than asked for where
+    /// no more can be drawn. Empty for the prompt's tokens, which nobody drew, and where it is not known.
+    pub sampler: Vec<(u32, f32)>,
 }
 
 /// Why generation ended.
@@ -151,6 +148,19 @@ pub trait Generate {
 
     /// The requests taken and not yet returned.
     fn in_flight(&self) -> usize;
+
+    /// Asks for a request's text as it comes, see [`heard`](Generate::heard). Whether it can be told: if not, the text
+    /// comes with the [`Completion`] alone.
+    fn watch(&mut self, id: u64) -> bool {
+        let _ = id;
+        false
+    }
+
+    /// The text that watched requests in flight said since it was last asked for. Whole characters, and nothing that
+    /// may turn out to belong to a stop string: what was heard of a request is the beginning of its completion's text.
+    fn heard(&mut self) -> Vec<(u64, String)> {
+        Vec::new()
+    }
 
     /// Drops a request; it comes back from the next [`poll`](Generate::poll) as [`Finish::Cancelled`].
     fn cancel(&mut self, id: u64);

@@ -11,6 +11,7 @@ mod event;
 mod generate;
 mod recipe;
 mod registry;
+mod sampling;
 mod score;
 mod seed;
 mod strategy;
@@ -19,13 +20,14 @@ mod tree;
 
 pub use environment::{DataFile, Environment, Observation, Split};
 pub use event::{Estimate, Event, RolloutMetrics, Sink, StepMetrics, StepTimings, UpdateMetrics};
-pub use generate::{Completion, Finish, Generate, GenerateError, Request, Sampling, Tokenize};
+pub use generate::{Completion, Finish, Generate, GenerateError, Odds, Request, Tokenize};
 pub use recipe::{
     CheckpointSection, Dtype, EvalSection, KvCache, ModelSection, OptimizerSection, Recipe, RewardSection,
     RolloutWeights, RunSection, Schedule, Section, When,
 };
 pub use registry::{ConfigError, Entry, find, parse, schema_of};
-pub use score::{Reward, Score, Transcript, Verdict};
+pub use sampling::{Constraint, Sampling};
+pub use score::{Reward, RewardNeeds, Score, Spent, Transcript, Verdict};
 pub use seed::Seed;
 pub use strategy::{RolloutError, Rollouts, Strategy};
 pub use task::{Message, Role, Task};

@@ -1,6 +1,7 @@
 //! How an answer is judged.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -64,15 +65,15 @@ pub struct Transcript {
     pub messages: Vec<Message>,
     /// Whether the model ended by itself, in contrast to being cut off by a limit.
     pub finished: bool,
-    /// How many tokens the model sampled for it, all its turns together; unknown where a server does not
-    /// tell them, or where no model was asked.
-    pub tokens: Option<usize>,
+    /// The tokens that the model sampled for it, all its turns in a row; unknown where a server does not tell them, or
+    /// where no model was asked.
+    pub ids: Option<Vec<u32>>,
 }
 
 impl Transcript {
     /// The transcript of a single completion.
     pub fn of(text: impl Into<String>, finished: bool) -> Self {
-        Self { messages: vec![Message::assistant(text)], finished, tokens: None }
+        Self { messages: vec![Message::assistant(text)], finished, ids: None }
     }
 
     /// The model's last turn; empty when it said nothing.
@@ -89,4 +90,91 @@ impl Transcript {
 pub trait Reward: Send + Sync {
     /// The score of `transcript` as an answer to `task`.
     fn score(&self, task: &Task, transcript: &Transcript) -> Score;
+
+    /// The scores of several answers to `task`, one for each, in their order. A reward that sees answers beside one
+    /// another, or judges many at the price of one, has its own way here and says so in [`RewardNeeds::group`].
+    fn score_group(&self, task: &Task, group: &[Transcript]) -> Vec<Score> {
+        group.iter().map(|transcript| self.score(task, transcript)).collect()
+    }
+
+    /// What it asks of whoever runs it.
+    fn needs(&self) -> RewardNeeds {
+        RewardNeeds::default()
+    }
+
+    /// Gets ready: starts what it works with and looks at what it reads. Called once before work begins, so that
+    /// what is missing is said before anything is spent.
+    ///
+    /// # Errors
+    /// If it could never judge anything; the message names thing, expected and got.
+    fn prepare(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// What it asked of others so far; `None` for one that asks nobody.
+    fn spent(&self) -> Option<Spent> {
+        None
+    }
+}
+
+/// What a [`Reward`] asks of whoever runs it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RewardNeeds {
+    /// To be given the answers to a task together, in contrast to each as soon as it is there.
+    pub group: bool,
+    /// Calls at once that it gains from; 0 for as many as there are cores.
+    pub at_once: usize,
+    /// The longest that judging one transcript waits for others (a server, a process) and is bounded by the reward
+    /// itself: on top of the time that rewards have.
+    pub waits: Duration,
+}
+
+impl RewardNeeds {
+    /// What two rewards need that judge one after the other.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            group: self.group || other.group,
+            at_once: self.at_once.max(other.at_once),
+            waits: self.waits.saturating_add(other.waits),
+        }
+    }
+}
+
+/// What a reward asked of servers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Spent {
+    /// Requests that went out, tries after the first not counted.
+    pub requests: u64,
+    /// Judgements that needed none: kept from before, or asked for already.
+    pub cached: u64,
+    /// Tries after the first.
+    pub retries: u64,
+    /// Requests that came to nothing.
+    pub failed: u64,
+    /// Tokens read, as the servers count them.
+    pub prompt_tokens: u64,
+    /// Tokens written, as the servers count them.
+    pub completion_tokens: u64,
+    /// Answers whose tokens were not counted.
+    pub uncounted: u64,
+    /// Their price in US dollars, by the prices in the reward's settings.
+    pub usd: f64,
+}
+
+impl Spent {
+    /// The sum of both.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            requests: self.requests + other.requests,
+            cached: self.cached + other.cached,
+            retries: self.retries + other.retries,
+            failed: self.failed + other.failed,
+            prompt_tokens: self.prompt_tokens + other.prompt_tokens,
+            completion_tokens: self.completion_tokens + other.completion_tokens,
+            uncounted: self.uncounted + other.uncounted,
+            usd: self.usd + other.usd,
+        }
+    }
 }

@@ -125,12 +125,13 @@ impl Tree {
     pub fn transcript(&self, node: NodeId) -> Transcript {
         let mut messages: Vec<Message> = Vec::new();
         let mut previous = Author::Prompt;
-        let mut count = Some(0);
+        let mut ids = Some(Vec::new());
         for id in self.path(node).into_iter().skip(1) {
             let Node { author, text, tokens, .. } = &self.nodes[id];
             if *author == Author::Policy {
                 // A text without tokens comes from a server that keeps them to itself.
-                count = count.filter(|_| !tokens.is_empty() || text.is_empty()).map(|n| n + tokens.len());
+                ids = ids.filter(|_| !tokens.is_empty() || text.is_empty());
+                ids.iter_mut().for_each(|ids| ids.extend_from_slice(tokens));
             }
             match (author, messages.last_mut()) {
                 (Author::Policy, Some(message)) if previous == Author::Policy => message.content.push_str(text),
@@ -139,6 +140,6 @@ impl Tree {
             }
             previous = *author;
         }
-        Transcript { messages, finished: self.nodes[node].finish.is_some_and(Finish::is_natural), tokens: count }
+        Transcript { messages, finished: self.nodes[node].finish.is_some_and(Finish::is_natural), ids }
     }
 }

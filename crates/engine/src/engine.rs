@@ -4,12 +4,14 @@ use std::collections::{HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use relign_core::{Completion, Finish, Generate, GenerateError, KvCache, Request};
+use relign_core::{Completion, Constraint, Finish, Generate, GenerateError, KvCache, Request};
 use relign_model::kv::{KvPool, PagedRow};
-use relign_model::logits::{Draw, draw};
+use relign_model::logits::{Drawn, draw};
 use relign_model::{Config, Family, Kind, Tensor, no_grad_guard};
 
 use crate::blocks::{Blocks, Found, common};
+use crate::constraint::{Bound, Grammars};
+use crate::scoring::{self, Scored};
 use crate::sequence::Sequence;
 use crate::{EngineStats, Vocabulary, memory};
 
@@ -70,6 +72,10 @@ pub struct Engine {
     running: Vec<Sequence>,
     waiting: VecDeque<Sequence>,
     done: Vec<Completion>,
+    /// Requests given up on, and why.
+    failed: VecDeque<(u64, String)>,
+    /// Made when the first constraint comes.
+    grammars: Option<Grammars>,
     /// The requests taken and not yet returned.
     ids: HashSet<u64>,
     stats: EngineStats,
@@ -116,6 +122,8 @@ impl Engine {
             running: Vec::new(),
             waiting: VecDeque::new(),
             done: Vec::new(),
+            failed: VecDeque::new(),
+            grammars: None,
             ids: HashSet::new(),
             stats: EngineStats::default(),
         })
@@ -127,6 +135,7 @@ impl Engine {
     pub fn set_version(&mut self, version: u64) {
         self.version = version;
         self.forget();
+        self.waiting.iter_mut().for_each(Sequence::outdate);
     }
 
     /// Gives the memory of keys and values back until the next [`poll`](Generate::poll). Sequences in
@@ -169,8 +178,7 @@ impl Engine {
             && passed_over < self.max_sequences
         {
             let sequence = &self.waiting[index];
-            // The last token must be computed, for what follows it.
-            let reach = &sequence.tokens[..sequence.tokens.len() - 1];
+            let reach = sequence.reach();
             let found = if self.share_prefixes { self.blocks.find(reach) } else { Found::default() };
             if self.share_prefixes && self.is_coming(reach, found.tokens()) {
                 (index, passed_over) = (index + 1, passed_over + 1);
@@ -282,21 +290,30 @@ impl Engine {
             (Vec::with_capacity(n), Vec::with_capacity(n), Vec::with_capacity(n));
         // Rows whose logits are needed, the sequences they belong to, and how to draw from them.
         let (mut last, mut sampled, mut draws) = (Vec::new(), Vec::new(), Vec::new());
+        // Prompt tokens to be scored, and sequences that are there for that alone and at their end.
+        let (mut scored, mut read) = (Vec::new(), Vec::new());
         for (index, (sequence, &count)) in self.running.iter().zip(&counts).enumerate() {
             for position in sequence.computed..sequence.computed + count {
                 tokens.push(i64::from(sequence.tokens[position]));
                 positions.push(position as i64);
+                if sequence.unscored().is_some_and(|next| (next..sequence.prompt).contains(&(position + 1))) {
+                    let (row, token) = (rows.len() as i64, sequence.tokens[position + 1]);
+                    let top = sequence.sampling.top_logprobs.unwrap_or(0);
+                    scored.push(Scored { row, sequence: index, token, top });
+                }
                 rows.push(PagedRow { blocks: &sequence.blocks, len: position + 1 });
             }
-            if count == sequence.pending() {
+            if count == sequence.pending() && sequence.sampling.max_tokens == 0 {
+                read.push(index);
+            } else if count == sequence.pending() {
                 last.push(rows.len() as i64 - 1);
                 sampled.push(index);
-                let uniform = sequence.seed.uniform(sequence.sampled() as u64);
-                draws.push(Draw { temperature: sequence.sampling.temperature, uniform });
+                draws.push(sequence.draw());
             }
         }
         let mut hidden = self.family.forward(&Tensor::from_slice(&tokens), &positions, &mut self.pool.attention(&rows));
         drop(rows);
+        let odds = scoring::odds(self.family.as_ref(), &hidden, &scored);
         let drawn = if last.is_empty() {
             Vec::new()
         } else {
@@ -308,7 +325,12 @@ impl Engine {
         self.stats.forward_passes += 1;
         self.stats.computed_tokens += n as u64;
         self.note_computed(&counts);
-        self.take_drawn(&sampled, &drawn)
+        for (scored, odds) in scored.iter().zip(odds) {
+            let sequence = &mut self.running[scored.sequence];
+            finite(odds.logprob, sequence.id, "prompt")?;
+            sequence.score(odds);
+        }
+        self.take_drawn(&sampled, drawn, &read)
     }
 
     /// Enters what a pass computed into the accounts.
@@ -326,26 +348,27 @@ impl Engine {
         }
     }
 
-    /// Appends drawn tokens; sequences that end with theirs leave.
-    fn take_drawn(&mut self, sampled: &[usize], drawn: &[(u32, f32)]) -> Result<(), GenerateError> {
-        let mut ended = Vec::new();
-        for (&index, &(token, logprob)) in sampled.iter().zip(drawn) {
+    /// Appends drawn tokens; sequences that end with theirs leave, and so do those that were only to be `read`.
+    fn take_drawn(&mut self, sampled: &[usize], drawn: Vec<Drawn>, read: &[usize]) -> Result<(), GenerateError> {
+        let mut ended: Vec<_> = read.iter().map(|&index| (index, Ok(Finish::Length))).collect();
+        for (&index, drawn) in sampled.iter().zip(drawn) {
             let sequence = &mut self.running[index];
-            if !logprob.is_finite() {
-                let (id, place) = (sequence.id, sequence.sampled());
-                return Err(GenerateError::Engine(format!(
-                    "log-probability of token {place} of request {id}: expected a finite number, got {logprob}; \
-                     the weights are probably not finite"
-                )));
-            }
+            finite(drawn.logprob, sequence.id, "answer")?;
             self.stats.generated_tokens += 1;
-            if let Some(finish) = sequence.push(token, logprob, self.version, self.context, self.vocabulary.as_ref()) {
-                ended.push((index, finish));
+            match sequence.push(drawn, self.version, self.context, self.vocabulary.as_ref()) {
+                Ok(None) => {}
+                Ok(Some(finish)) => ended.push((index, Ok(finish))),
+                Err(what) => ended.push((index, Err(what))),
             }
         }
-        for &(index, finish) in &ended {
-            self.blocks.release(&self.running[index].blocks);
-            self.done.push(self.running[index].complete(finish, self.version));
+        ended.sort_unstable_by_key(|(index, _)| *index);
+        for (index, outcome) in &ended {
+            let sequence = &mut self.running[*index];
+            self.blocks.release(&sequence.blocks);
+            match outcome {
+                Ok(finish) => self.done.push(sequence.complete(*finish, self.version)),
+                Err(what) => self.failed.push_back((sequence.id, what.clone())),
+            }
         }
         for &(index, _) in ended.iter().rev() {
             self.running.remove(index);
@@ -365,39 +388,65 @@ impl Engine {
         if let Some((place, token)) = prompt.iter().enumerate().find(|(_, t)| **t as usize >= self.vocab) {
             return invalid(format!("prompt token {place}: expected an id below {}, got {token}", self.vocab));
         }
-        if !(sampling.temperature.is_finite() && sampling.temperature >= 0.0) {
-            return invalid(format!("temperature: expected 0 or more, got {}", sampling.temperature));
+        if let Err(error) = sampling.check() {
+            return invalid(error.to_string());
         }
-        if sampling.max_tokens == 0 {
-            return invalid("max_tokens: expected at least 1, got 0".to_owned());
+        if let Some((token, _)) = sampling.logit_bias.iter().find(|(token, _)| **token as usize >= self.vocab) {
+            return invalid(format!("logit_bias: expected ids below {}, got {token}", self.vocab));
         }
-        if sampling.stop.iter().any(String::is_empty) {
-            return invalid("stop: expected strings with text in them, got an empty one".to_owned());
+        if let Some(from) = sampling.score_from.filter(|&from| from > prompt.len()) {
+            return invalid(format!("score_from: expected at most the prompt's length, {}, got {from}", prompt.len()));
         }
-        if prompt.len() >= self.context {
+        // What is only read may fill the context.
+        if prompt.len() + usize::from(sampling.max_tokens > 0) > self.context {
             return Err(GenerateError::TooLong { id: *id, tokens: prompt.len(), context: self.context });
         }
         Ok(())
     }
+
+    /// The beginning of an answer under `constraint`.
+    fn bind(&mut self, constraint: &Constraint) -> Result<Bound, String> {
+        let grammars = match self.grammars.take() {
+            Some(grammars) => grammars,
+            None => Grammars::new(self.vocabulary.as_ref(), self.vocab)?,
+        };
+        self.grammars.insert(grammars).bind(constraint)
+    }
+}
+
+/// Numbers that are none end the work.
+fn finite(logprob: f32, id: u64, of: &str) -> Result<(), GenerateError> {
+    if logprob.is_finite() {
+        return Ok(());
+    }
+    Err(GenerateError::Engine(format!(
+        "log-probability of a token of the {of} of request {id}: expected a finite number, got {logprob}; the weights \
+         are probably not finite"
+    )))
 }
 
 impl Generate for Engine {
     fn submit(&mut self, request: Request) -> Result<(), GenerateError> {
         self.check(&request)?;
-        self.ids.insert(request.id);
-        self.waiting.push_back(Sequence::new(request));
+        let id = request.id;
+        let bound = request.sampling.constraint.as_ref().map(|constraint| self.bind(constraint)).transpose();
+        let bound = bound.map_err(|what| GenerateError::Invalid { id, what })?;
+        self.ids.insert(id);
+        self.waiting.push_back(Sequence::new(request, bound));
         Ok(())
     }
 
-    /// Makes passes until something ended, at most a few at a time.
+    /// Makes passes until something ended, at most a few at a time, and one where a request is watched.
     ///
     /// # Errors
-    /// If the backend failed (out of memory) or the weights give no finite numbers. Requests in
-    /// flight stay so: they can be cancelled, or polled for again.
+    /// [`GenerateError::Failed`] for one request whose constraint leaves nothing to go on with. Anything else if the
+    /// backend failed (out of memory) or the weights give no finite numbers; then requests in flight stay so: they can
+    /// be cancelled, or polled for again.
     fn poll(&mut self) -> Result<Vec<Completion>, GenerateError> {
         let _no_grad = no_grad_guard();
         for _ in 0..PASSES {
-            if !self.done.is_empty() || (self.running.is_empty() && self.waiting.is_empty()) {
+            let ended = !self.done.is_empty() || !self.failed.is_empty();
+            if ended || (self.running.is_empty() && self.waiting.is_empty()) {
                 break;
             }
             // The tensor library reports failures by panicking.
@@ -410,6 +459,15 @@ impl Generate for Engine {
                 self.forget();
                 return Err(error);
             }
+            if self.running.iter().any(|sequence| sequence.watched) {
+                break;
+            }
+        }
+        if self.done.is_empty()
+            && let Some((id, what)) = self.failed.pop_front()
+        {
+            self.ids.remove(&id);
+            return Err(GenerateError::Failed { id, what });
         }
         for completion in &self.done {
             self.ids.remove(&completion.id);
@@ -419,6 +477,18 @@ impl Generate for Engine {
 
     fn in_flight(&self) -> usize {
         self.ids.len()
+    }
+
+    fn watch(&mut self, id: u64) -> bool {
+        if let Some(sequence) = self.running.iter_mut().chain(&mut self.waiting).find(|sequence| sequence.id == id) {
+            sequence.watched = true;
+        }
+        true
+    }
+
+    fn heard(&mut self) -> Vec<(u64, String)> {
+        let watched = self.running.iter_mut().chain(&mut self.waiting).filter(|sequence| sequence.watched);
+        watched.map(|sequence| (sequence.id, sequence.hear())).filter(|(_, text)| !text.is_empty()).collect()
     }
 
     fn cancel(&mut self, id: u64) {

@@ -13,6 +13,10 @@
 //! **Memory.** A request enters when its blocks are there. Should running sequences outgrow the
 //! budget, the youngest gives its blocks up and is computed again later.
 //!
+//! **Sampling.** [`Sampling`](relign_core::Sampling) says how logits become the distribution that a token is drawn from,
+//! and in which order. Rows that ask for more than a temperature are worked on one by one, beside those that do not. What
+//! penalties and constraints have to know lives with a sequence's tokens, not with its blocks.
+//!
 //! # What a result depends on
 //! The token at place `i` of a completion is drawn with `seed.uniform(i)`, and what it is drawn from depends on the
 //! sequence alone: every sum is made in one order, whatever else is in flight, however a prompt is cut into chunks and
@@ -22,9 +26,11 @@
 //! there as well. [`Engine::release`] and [`Engine::set_version`] bring an engine back to the state it was made in.
 
 mod blocks;
+mod constraint;
 mod engine;
 mod memory;
 pub mod remote;
+mod scoring;
 mod sequence;
 mod stats;
 mod text;

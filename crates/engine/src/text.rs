@@ -1,5 +1,7 @@
 //! Text from tokens, and the strings that end it.
 
+use relign_model::unfinished;
+
 /// The bytes of a completion so far, searched for stop strings as they grow.
 #[derive(Debug, Default)]
 pub(crate) struct Text {
@@ -21,6 +23,19 @@ impl Text {
         let Some(cut) = found.min() else { return false };
         self.bytes.truncate(cut);
         true
+    }
+
+    /// What was said after the first `told` bytes and stays whatever comes, and where that ends: whole characters, and
+    /// nothing that may be the beginning of a stop string.
+    pub(crate) fn settled(&self, told: usize, stops: &[String]) -> (String, usize) {
+        let held = stops.iter().filter_map(|stop| {
+            let stop = stop.as_bytes();
+            (1..stop.len()).rev().find(|&n| self.bytes.ends_with(&stop[..n]))
+        });
+        let end = self.bytes.len() - held.max().unwrap_or(0);
+        let Some(new) = self.bytes.get(told..end) else { return (String::new(), told) };
+        let new = &new[..new.len() - unfinished(new)];
+        (String::from_utf8_lossy(new).into_owned(), told + new.len())
     }
 
     /// The text; bytes that are not UTF-8, such as a character cut off at the end, become U+FFFD.
@@ -65,6 +80,36 @@ mod tests {
             } else {
                 prop_assert_eq!(end, text);
             }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_told_as_it_comes_is_the_beginning_of_the_text(
+            bytes in prop::collection::vec(prop::sample::select(b"ab\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80\xff".to_vec()), 0..40),
+            stops in prop::collection::vec("[abé€]{1,4}", 0..3),
+            cuts in prop::collection::vec(1_usize..4, 40),
+        ) {
+            let mut rest = &bytes[..];
+            let (mut text, mut heard, mut told) = (Text::default(), String::new(), 0);
+            for cut in cuts {
+                let (now, later) = rest.split_at(cut.min(rest.len()));
+                rest = later;
+                let stopped = text.push(now, &stops);
+                let (new, end) = text.settled(told, &stops);
+                (heard, told) = (heard + &new, end);
+                if stopped {
+                    break;
+                }
+                // Nothing is held back but what may become a character or a stop string.
+                let held = &text.bytes[told..];
+                let begins = |whole: &str| held.len() < whole.len() && whole.as_bytes().starts_with(held);
+                let (n, tail) = (unfinished(&text.bytes), held.len());
+                prop_assert!(tail == 0 || tail == n || stops.iter().any(|stop| begins(stop)
+                    || (0..tail).any(|at| stop.as_bytes().starts_with(&held[at..]))), "{:?} held", held);
+            }
+            let whole = text.finish();
+            prop_assert!(whole.starts_with(&heard), "{:?} of {:?}", heard, whole);
         }
     }
 

@@ -4,7 +4,8 @@ use relign_model::Tokenizer;
 
 /// The bytes of tokens and which of them end an answer.
 pub trait Vocabulary: Send + Sync {
-    /// The bytes a token stands for; a character may begin in one token and end in another.
+    /// The bytes a token stands for; a character may begin in one token and end in another. Empty for an id that is no
+    /// token's.
     fn token_bytes(&self, token: u32) -> &[u8];
 
     /// Whether a token steers the model and is no text.

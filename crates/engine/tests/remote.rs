@@ -4,7 +4,7 @@ mod standin;
 
 use std::time::{Duration, Instant};
 
-use relign_core::{Completion, Finish, Generate, GenerateError, Message, Request, Sampling, Seed};
+use relign_core::{Completion, Constraint, Finish, Generate, GenerateError, Message, Request, Sampling, Seed};
 use relign_engine::remote::{Address, ApiKey, Prompts, Remote, RemoteOptions};
 use serde_json::{Value, json};
 use standin::{Reply, Server, completion};
@@ -131,6 +131,39 @@ fn senseless_requests_are_refused_and_harm_nobody() {
         assert!(matches!(error, GenerateError::Invalid { .. }) && error.to_string().contains(said), "{error}");
     }
     assert_eq!(drain(&mut remote).len(), 1);
+}
+
+#[test]
+fn settings_are_heard_or_refused_and_constraints_kept_or_failed() {
+    let server = Server::of("vllm", |call| {
+        let asked = &call.body["structured_outputs"]["regex"];
+        Reply::Json(completion(if asked.is_null() { "free" } else { ["17", "maybe 17"][call.first() as usize] }))
+    });
+    let mut remote = connect(&server, Prompts::Tokens, &options());
+    let shaped = Sampling { top_k: 20, top_p: 0.9, min_p: 0.1, logit_bias: [(5, 1.5)].into(), ..Sampling::default() };
+    let bound = Sampling { constraint: Some(Constraint::Regex("[0-9]+".into())), ..Sampling::default() };
+    remote.submit(Request { sampling: shaped, ..request(9, vec![9]) }).unwrap();
+    for id in 0..2 {
+        remote.submit(Request { sampling: bound.clone(), ..request(id, vec![id as u32]) }).unwrap();
+    }
+    let all = drain(&mut remote);
+    assert_eq!(all[0].1.as_ref().unwrap().text, "17");
+    let error = all[1].1.as_ref().unwrap_err();
+    assert!(error.contains("expected an answer that matches \"[0-9]+\", as asked for, got \"maybe 17\""), "{error}");
+    // Its log-probabilities are the model's own, and that is not what was sampled from.
+    let free = all[2].1.as_ref().unwrap();
+    assert!(free.tokens.len() == 4 && free.logprobs.is_empty());
+    let call = server.calls().into_iter().find(|call| call.first() == 9).unwrap();
+    for (word, value) in
+        [("top_k", json!(20)), ("top_p", json!(0.9)), ("min_p", json!(0.1)), ("logit_bias", json!({"5": 1.5}))]
+    {
+        assert_eq!(call.body[word], value);
+    }
+    let plain = Server::of("someone", |_| Reply::Json(completion("x")));
+    let mut remote = connect(&plain, Prompts::Tokens, &options());
+    let refused =
+        remote.submit(Request { sampling: Sampling { min_p: 0.1, ..Sampling::default() }, ..request(1, vec![1]) });
+    assert!(refused.unwrap_err().to_string().contains("min_p: expected 0, for OpenAI-compatible server is not known"));
 }
 
 fn ok(text: &str) -> Vec<u8> {

@@ -42,4 +42,4 @@ pub use policy::{Policy, family_of, has_bf16_products, resolve_dtype};
 pub use save::{save_checkpoint, save_folder};
 pub use tch::{Device, Kind, Tensor, get_num_threads, no_grad_guard, set_num_threads};
 pub use template::Template;
-pub use tokenizer::{TextStream, Tokenizer};
+pub use tokenizer::{TextStream, Tokenizer, unfinished};

@@ -29,12 +29,13 @@ pub fn resolve_dtype(dtype: Dtype) -> Kind {
     }
 }
 
-/// Whether the CPU multiplies bf16 in hardware. CPUs with AMX tiles for bf16 have the vector form too.
+/// Whether the CPU multiplies bf16 in hardware, and may: a lowered [`level`](crate::kernels::level) has no such products.
+/// CPUs with AMX tiles for bf16 have the vector form too.
 #[must_use]
 pub fn has_bf16_products() -> bool {
     #[cfg(target_arch = "x86_64")]
     {
-        is_x86_feature_detected!("avx512bf16")
+        crate::kernels::level() == crate::kernels::Level::Avx512 && is_x86_feature_detected!("avx512bf16")
     }
     #[cfg(not(target_arch = "x86_64"))]
     {

@@ -92,8 +92,12 @@ Ctrl-C saves and ends; a second one ends at once.")]
   relign generate --model smollm2 --prompt 'What is 17 + 25?'
   relign generate --model runs/quickstart-1 --prompt 'What is 17 + 25?' -n 8 --temperature 1 --json
   relign generate --model smollm2 --file prompts.jsonl --json > answers.jsonl
+  relign generate --model smollm2 --prompt 'Name a city.' --temperature 1 --top-p 0.9 --stop .
+  relign generate --model smollm2 --prompt 'A person, as JSON.' --json-schema person.schema.json
+  relign generate --model smollm2 --prompt 'What is 2 + 3?' --score ' 5' --logprobs 3 --json
 
-A line of the file is {\"prompt\": \"...\"} or {\"messages\": [{\"role\": \"user\", \"content\": \"...\"}]}.")]
+A line of the file is {\"prompt\": \"...\"} or {\"messages\": [{\"role\": \"user\", \"content\": \"...\"}]};
+with \"score\": \"...\" beside it, that answer is scored and none is sampled.")]
     Generate(commands::generate::Asked),
     /// Talk with a model
     #[command(after_help = "Examples:
@@ -128,6 +132,15 @@ Policies (where the answer stands, what its spelling means):
 
 The exit status says whether judging worked, not what the verdicts are.")]
     Verify(commands::verify::Asked),
+    /// Run a program that nobody trusts: isolated, within limits of time, memory and output
+    #[command(after_help = "Examples:
+  relign sandbox solution.py < input.txt
+  relign sandbox main.rs --cpu-seconds 2 --json
+  relign sandbox answer.txt --lang python
+
+Standard input passes through. The program sees no network, no home folder and an empty /tmp. Exit
+status 0 if it ended with 0, else 1.")]
+    Sandbox(commands::sandbox::Asked),
     /// List everything a recipe can name, or one kind of it
     #[command(after_help = "Examples:
   relign list
@@ -195,6 +208,7 @@ impl Command {
             Self::Chat(asked) => commands::chat::run(&asked, json),
             Self::Eval(asked) => commands::eval::run(&asked, json),
             Self::Verify(asked) => commands::verify::run(&asked, json),
+            Self::Sandbox(asked) => commands::sandbox::run(&asked, json),
             Self::List(asked) => commands::list::run(&asked, json),
             Self::Tasks(asked) => commands::tasks::run(&asked, json),
             Self::Explain { name } => commands::explain::run(&name, json),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use relign_core::{Completion, Dtype, Generate, GenerateError, Message, Request, Tokenize};
+use relign_core::{Completion, Dtype, Generate, GenerateError, Message, Request, Sampling, Tokenize};
 use relign_engine::Engine;
 use relign_engine::remote::{Address, ApiKey, Prompts, Remote, RemoteOptions};
 use relign_model::{Checkpoint, Policy, Tokenizer};
@@ -83,6 +83,8 @@ pub(crate) struct Generator {
     pub(crate) source: Source,
     /// Renders prompts; to none, where the server does that.
     pub(crate) tokenizer: Arc<dyn Tokenize>,
+    /// The tokenizer itself, where there is one here.
+    pub(crate) vocabulary: Option<Arc<Tokenizer>>,
     /// What was read or asked.
     pub(crate) path: PathBuf,
     /// The type of products, as far as it is known.
@@ -123,6 +125,7 @@ impl Generator {
         sequences: usize,
         server: &ServerArgs,
     ) -> anyhow::Result<Self> {
+        sampling.check()?; // before the model is loaded: a typo is answered at once
         let (dtype, read) = (sampling.dtype, sampling.read());
         if Address::is_one(model) {
             if (dtype, read) != (Dtype::Auto, Read::default()) {
@@ -141,7 +144,8 @@ impl Generator {
         let engine = loaded.engine(read, sequences, 0)?;
         let Loaded { path, policy, tokenizer } = loaded;
         let dtype = kind_name(policy.kind());
-        Ok(Self { source: Source::Local(Box::new(engine)), tokenizer, path, dtype, _policy: Some(policy) })
+        let (source, vocabulary) = (Source::Local(Box::new(engine)), Some(Arc::clone(&tokenizer)));
+        Ok(Self { source, tokenizer, vocabulary, path, dtype, _policy: Some(policy) })
     }
 
     fn connect(model: &str, server: &ServerArgs) -> anyhow::Result<Self> {
@@ -153,12 +157,21 @@ impl Generator {
         if let Some(tokenizer) = &tokenizer {
             check_tokens(&remote, tokenizer, server.tokenizer.as_deref().unwrap_or_default())?;
         }
-        let tokenizer: Arc<dyn Tokenize> = match tokenizer {
-            Some(tokenizer) => Arc::new(tokenizer),
+        let vocabulary = tokenizer.map(Arc::new);
+        let tokenizer: Arc<dyn Tokenize> = match &vocabulary {
+            Some(tokenizer) => Arc::<Tokenizer>::clone(tokenizer),
             None => Arc::new(ServerTemplate),
         };
-        let path = PathBuf::from(remote.url());
-        Ok(Self { source: Source::Server(Box::new(remote)), tokenizer, path, dtype: "the server's own", _policy: None })
+        let (path, source) = (PathBuf::from(remote.url()), Source::Server(Box::new(remote)));
+        Ok(Self { source, tokenizer, vocabulary, path, dtype: "the server's own", _policy: None })
+    }
+
+    /// How `asked` wants answers sampled; `max_tokens` is taken where it names no limit.
+    ///
+    /// # Errors
+    /// If it names a token that is none.
+    pub(crate) fn sampling(&self, asked: &SamplingArgs, max_tokens: usize) -> anyhow::Result<Sampling> {
+        asked.sampling(max_tokens, self.vocabulary.as_deref())
     }
 
     /// What came of asking a server, if it is one.
@@ -209,6 +222,20 @@ impl Generate for Source {
         match self {
             Self::Local(engine) => engine.in_flight(),
             Self::Server(remote) => remote.in_flight(),
+        }
+    }
+
+    fn watch(&mut self, id: u64) -> bool {
+        match self {
+            Self::Local(engine) => engine.watch(id),
+            Self::Server(remote) => remote.watch(id),
+        }
+    }
+
+    fn heard(&mut self) -> Vec<(u64, String)> {
+        match self {
+            Self::Local(engine) => engine.heard(),
+            Self::Server(remote) => remote.heard(),
         }
     }
 

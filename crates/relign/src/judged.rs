@@ -1,6 +1,6 @@
 //! What judged trees amount to.
 
-use relign_core::{Estimate, Node, Tree, Verdict};
+use relign_core::{Estimate, Node, Spent, Tree, Verdict};
 
 /// The samples of a tree.
 pub(crate) fn samples(tree: &Tree) -> impl Iterator<Item = &Node> {
@@ -33,4 +33,23 @@ pub(crate) fn accuracy(trees: &[Tree]) -> Estimate {
 pub(crate) fn pairs(before: &[Tree], after: &[Tree]) -> (Vec<bool>, Vec<bool>) {
     let one = |tree: &Tree| <[bool; 1]>::try_from(marks(tree)).ok().map(|[mark]| mark);
     before.iter().zip(after).filter_map(|(b, a)| Some((one(b)?, one(a)?))).unzip()
+}
+
+/// What judging asked of servers, in a line.
+pub(crate) fn spent(spent: &Spent) -> String {
+    let Spent { requests, cached, retries, failed, prompt_tokens, completion_tokens, uncounted, usd } = spent;
+    let mut parts = vec![format!("{requests} requests")];
+    for (n, what) in [(cached, "known already"), (retries, "further tries"), (failed, "failed")] {
+        if *n > 0 {
+            parts.push(format!("{n} {what}"));
+        }
+    }
+    parts.push(format!("{prompt_tokens} tokens read, {completion_tokens} written"));
+    if *uncounted > 0 {
+        parts.push(format!("those of {uncounted} answers not counted"));
+    }
+    if *usd > 0.0 {
+        parts.push(format!("{usd:.2} US dollars"));
+    }
+    parts.join(", ")
 }

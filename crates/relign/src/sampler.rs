@@ -5,8 +5,8 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use relign_core::{
-    Environment, Estimate, EvalSection, Event, GenerateError, Recipe, RolloutError, Rollouts, Sampling, Seed, Sink,
-    Split, Task, Tree, find,
+    Environment, Estimate, EvalSection, Event, GenerateError, Recipe, Reward, RolloutError, Rollouts, Sampling, Seed,
+    Sink, Spent, Split, Task, Tree, find,
 };
 use relign_engine::Engine;
 use relign_model::Tokenizer;
@@ -36,7 +36,7 @@ pub(crate) struct Measured {
 }
 
 impl Sampler {
-    /// The sampler that `recipe` asks for.
+    /// The sampler that `recipe` asks for, judged by `reward`.
     ///
     /// # Errors
     /// If a section does not fit, or no thread can be started.
@@ -45,11 +45,11 @@ impl Sampler {
         engine: Engine,
         tokenizer: Arc<Tokenizer>,
         environment: Arc<dyn Environment>,
+        reward: Arc<dyn Reward>,
         interrupt: Arc<AtomicBool>,
     ) -> anyhow::Result<Self> {
         let limit = Duration::from_secs_f64(recipe.run.reward_seconds);
         let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-        let reward = relign_tasks::rewards(&recipe.rewards, Arc::clone(&environment))?;
         let own = relign_tasks::rewards(&[], Arc::clone(&environment))?;
         let section = &recipe.strategy;
         let strategy = find("strategy", STRATEGIES, &section.name)?;
@@ -65,6 +65,11 @@ impl Sampler {
             interrupt,
             keep: Box::new(|_, _| Ok(())),
         })
+    }
+
+    /// What judging asked of others so far.
+    pub(crate) fn spent(&self) -> Option<Spent> {
+        [self.judge.spent(), self.own.spent()].into_iter().flatten().reduce(Spent::and)
     }
 }
 

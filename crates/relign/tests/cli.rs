@@ -36,6 +36,39 @@ fn a_wrong_call_is_2_and_a_failure_is_1() {
 }
 
 #[test]
+fn sandbox_runs_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let good = file("good.py", "print(sum(int(line) for line in open(0)))");
+    let bad = file("bad.txt", "import sys\nprint('so')\nsys.exit(3)");
+    let long = file("long.py", "while True: pass");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_relign"))
+        .args(["sandbox", &good, "--json"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), b"1\n41\n").unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    let row = &lines(&output)[0];
+    assert_eq!((&row["stdout"], &row["verdict"], &row["status"]), (&"42\n".into(), &"passed".into(), &0.into()));
+    assert!(row["cpu_seconds"].as_f64().unwrap() > 0.0 && row["peak_memory_mb"].as_f64().unwrap() > 1.0, "{row}");
+    let output = relign(&["sandbox", &bad, "--lang", "python"]);
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(1), b"so\n".as_slice()));
+    assert!(stderr(&output).contains("exit status 3"), "{}", stderr(&output));
+    let output = relign(&["sandbox", &long, "--cpu-seconds", "0.2", "--json"]);
+    assert_eq!((output.status.code(), &lines(&output)[0]["verdict"]), (Some(1), &"stopped".into()));
+    for wrong in [vec!["sandbox", &bad], vec!["sandbox", &good, "--memory-mb", "0"]] {
+        assert_eq!(relign(&wrong).status.code(), Some(2), "{wrong:?}");
+    }
+}
+
+#[test]
 fn list_names_everything_and_every_name_has_a_manual() {
     let output = relign(&["list", "--json"]);
     let lines = lines(&output);

@@ -266,6 +266,8 @@ impl Driver<'_> {
                 };
                 growth.owed.push_back(if let Some(why) = unjudged {
                     Owed::Score { node, ticket: None, got: Some(Score::failed(why)) }
+                } else if self.judge.wants_groups() {
+                    Owed::Score { node, ticket: None, got: None }
                 } else {
                     let ticket = self.judge.submit(Arc::clone(&growth.task), tree.transcript(node));
                     round.tickets.insert(ticket, index);
@@ -273,6 +275,7 @@ impl Driver<'_> {
                 });
             }
             if !growth.owed.front().is_some_and(Owed::arrived) {
+                submit_group(self.judge, growth, index, &mut round.tickets);
                 break;
             }
             match growth.owed.pop_front() {
@@ -326,10 +329,32 @@ fn submit(engine: &mut dyn Generate, request: Request, own: u64, task: &Task) ->
     })
 }
 
+/// Has everything judged together that a strategy wants judged, once it waits for nothing else: the group depends on
+/// what was asked for, not on what came first.
+fn submit_group(judge: &mut Judge, growth: &mut Growth, index: usize, tickets: &mut HashMap<u64, usize>) {
+    if growth.owed.iter().any(|owed| matches!(owed, Owed::Completion { got: None, .. })) {
+        return;
+    }
+    let tree = growth.strategy.tree();
+    let held = |owed: &&mut Owed| matches!(owed, Owed::Score { ticket: None, got: None, .. });
+    let (mut transcripts, mut places) = (Vec::new(), Vec::new());
+    for owed in growth.owed.iter_mut().filter(held) {
+        if let Owed::Score { node, ticket, .. } = owed {
+            transcripts.push(tree.transcript(*node));
+            places.push(ticket);
+        }
+    }
+    let first = judge.submit_group(Arc::clone(&growth.task), transcripts);
+    for (own, place) in (first..).zip(places) {
+        *place = Some(own);
+        tickets.insert(own, index);
+    }
+}
+
 /// What a strategy hears of a request that failed.
 fn nothing(id: u64) -> Completion {
-    let (tokens, logprobs, text) = (Vec::new(), Vec::new(), String::new());
-    Completion { id, tokens, logprobs, text, finish: Finish::Failed, version: 0 }
+    let (tokens, logprobs, text, finish) = (Vec::new(), Vec::new(), String::new(), Finish::Failed);
+    Completion { id, tokens, logprobs, text, finish, version: 0, odds: Vec::new(), prompt_odds: Vec::new() }
 }
 
 /// Gives away finished trees, in task order.

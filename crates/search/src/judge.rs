@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once, PoisonError};
 use std::time::{Duration, Instant};
 
-use relign_core::{Reward, Score, Task, Transcript};
+use relign_core::{Reward, Score, Spent, Task, Transcript};
 
 /// Threads that are stuck in a reward at once before further samples fail without being tried.
 const MOST_STUCK: usize = 64;
@@ -18,10 +18,14 @@ const MOST_STUCK: usize = 64;
 /// [`Verdict::Failed`](relign_core::Verdict::Failed) for its sample and harms nothing else. Rust cannot
 /// end a thread from outside: one that overruns is left behind and replaced, so it costs its core
 /// until it returns, but blocks neither the run nor its exit.
+///
+/// A reward that waits for others and bounds that itself ([`RewardNeeds::waits`](relign_core::RewardNeeds::waits)) has
+/// that time on top of the limit, and as many threads as it asks for. One that wants the answers to a task together
+/// gets them in one call, whose limit is the sum of theirs.
 pub struct Judge {
     shared: Arc<Shared>,
     results: Receiver<(u64, Score)>,
-    limit: Duration,
+    group: bool,
     next: u64,
 }
 
@@ -57,8 +61,8 @@ struct Shared {
 #[derive(Default)]
 struct State {
     queue: VecDeque<Job>,
-    /// Jobs being worked on and when they began.
-    running: HashMap<u64, Instant>,
+    /// Jobs being worked on, by their first ticket.
+    running: HashMap<u64, Running>,
     /// Threads ready to work or working within the limit.
     threads: usize,
     /// Threads left behind in a reward that overran.
@@ -66,10 +70,27 @@ struct State {
     closed: bool,
 }
 
+/// Transcripts with tickets that follow one another, judged in one call.
 struct Job {
-    ticket: u64,
+    first: u64,
     task: Arc<Task>,
-    transcript: Transcript,
+    transcripts: Vec<Transcript>,
+}
+
+impl Job {
+    fn failed(&self, why: &str) -> impl Iterator<Item = (u64, Score)> {
+        failed(self.first, self.transcripts.len(), why)
+    }
+}
+
+/// The place of a job at work.
+struct Running {
+    start: Instant,
+    transcripts: usize,
+}
+
+fn failed(first: u64, transcripts: usize, why: &str) -> impl Iterator<Item = (u64, Score)> {
+    (first..first + transcripts as u64).map(move |ticket| (ticket, Score::failed(why)))
 }
 
 impl Shared {
@@ -77,16 +98,24 @@ impl Shared {
         // Nothing panics while it holds the lock; a poisoned one would still hold whole jobs.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// How long a job of so many transcripts may take.
+    fn limit_of(&self, transcripts: usize) -> Duration {
+        self.limit.saturating_mul(u32::try_from(transcripts).unwrap_or(u32::MAX))
+    }
 }
 
 impl Judge {
-    /// A pool of `threads` (at least 1) that gives `reward` at most `limit` for each transcript.
+    /// A pool of `threads` (at least 1) or as many as `reward` asks for, that gives it at most `limit` for each
+    /// transcript, besides what it waits for others.
     ///
     /// # Errors
     /// If the system gives no thread.
     pub fn new(reward: Arc<dyn Reward>, threads: usize, limit: Duration) -> std::io::Result<Self> {
         QUIET.call_once(keep_quiet);
         let (sender, results) = channel();
+        let needs = reward.needs();
+        let limit = limit.saturating_add(needs.waits);
         let shared = Arc::new(Shared {
             reward,
             limit,
@@ -94,8 +123,8 @@ impl Judge {
             state: Mutex::new(State::default()),
             work: Condvar::new(),
         });
-        let judge = Self { shared, results, limit, next: 0 };
-        for _ in 0..threads.max(1) {
+        let judge = Self { shared, results, group: needs.group, next: 0 };
+        for _ in 0..threads.max(needs.at_once).max(1) {
             judge.hire()?;
         }
         Ok(judge)
@@ -103,11 +132,32 @@ impl Judge {
 
     /// Queues a transcript; the ticket comes back with its score from [`drain`](Judge::drain).
     pub fn submit(&mut self, task: Arc<Task>, transcript: Transcript) -> u64 {
-        let ticket = self.next;
-        self.next += 1;
-        self.shared.state().queue.push_back(Job { ticket, task, transcript });
+        self.submit_group(task, vec![transcript])
+    }
+
+    /// Queues answers to one task that are to be judged together. Their tickets follow one another; the first is
+    /// returned.
+    pub fn submit_group(&mut self, task: Arc<Task>, transcripts: Vec<Transcript>) -> u64 {
+        let first = self.next;
+        if transcripts.is_empty() {
+            return first;
+        }
+        self.next += transcripts.len() as u64;
+        self.shared.state().queue.push_back(Job { first, task, transcripts });
         self.shared.work.notify_one();
-        ticket
+        first
+    }
+
+    /// Whether the reward wants the answers to a task together.
+    #[must_use]
+    pub fn wants_groups(&self) -> bool {
+        self.group
+    }
+
+    /// What the reward asked of others so far.
+    #[must_use]
+    pub fn spent(&self) -> Option<Spent> {
+        self.shared.reward.spent()
     }
 
     /// The scores that are ready, in no particular order; waits up to `patience` for the first.
@@ -131,19 +181,22 @@ impl Judge {
 
     /// Fails the jobs that overran, replaces their threads, and fails what nobody is left to judge.
     fn give_up(&self) -> Vec<(u64, Score)> {
-        let mut failed = Vec::new();
+        let mut failures = Vec::new();
         let mut vacancies = 0;
         {
             let mut state = self.shared.state();
-            let limit = self.limit;
-            let overdue: Vec<u64> =
-                state.running.iter().filter(|(_, start)| start.elapsed() > limit).map(|(&ticket, _)| ticket).collect();
-            for ticket in overdue {
+            let overdue: Vec<u64> = state
+                .running
+                .iter()
+                .filter(|(_, job)| job.start.elapsed() > self.shared.limit_of(job.transcripts))
+                .map(|(&first, _)| first)
+                .collect();
+            for first in overdue {
                 // The thread notices on its return that its job is gone and ends.
-                state.running.remove(&ticket);
+                let Some(job) = state.running.remove(&first) else { continue };
                 state.threads -= 1;
                 state.stuck += 1;
-                failed.push((ticket, Score::failed(overrun(limit))));
+                failures.extend(failed(first, job.transcripts, &overrun(self.shared.limit_of(job.transcripts))));
                 if state.stuck < MOST_STUCK {
                     vacancies += 1;
                 }
@@ -155,16 +208,13 @@ impl Judge {
         }
         let mut state = self.shared.state();
         if state.threads == 0 && !state.queue.is_empty() {
-            let stuck = state.stuck;
-            failed.extend(state.queue.drain(..).map(|job| {
-                let why = format!(
-                    "not judged: {stuck} earlier rewards are stuck beyond their limit of {limit:?}",
-                    limit = self.limit
-                );
-                (job.ticket, Score::failed(why))
-            }));
+            let why = format!(
+                "not judged: {} earlier rewards are stuck beyond their limit of {:?}",
+                state.stuck, self.shared.limit
+            );
+            failures.extend(state.queue.drain(..).flat_map(|job| job.failed(&why).collect::<Vec<_>>()));
         }
-        failed
+        failures
     }
 
     fn hire(&self) -> std::io::Result<()> {
@@ -190,24 +240,28 @@ impl Drop for Judge {
 
 fn work(shared: &Shared) {
     loop {
-        let Job { ticket, task, transcript } = {
+        let job = {
             let mut state = shared.state();
             loop {
                 if state.closed {
                     return;
                 }
                 if let Some(job) = state.queue.pop_front() {
-                    state.running.insert(job.ticket, Instant::now());
+                    let running = Running { start: Instant::now(), transcripts: job.transcripts.len() };
+                    state.running.insert(job.first, running);
                     break job;
                 }
                 state = shared.work.wait(state).unwrap_or_else(PoisonError::into_inner);
             }
         };
         JUDGING.set(true);
-        let score = catch_unwind(AssertUnwindSafe(|| shared.reward.score(&task, &transcript)));
+        let scores = catch_unwind(AssertUnwindSafe(|| match &job.transcripts[..] {
+            [one] => vec![shared.reward.score(&job.task, one)],
+            several => shared.reward.score_group(&job.task, several),
+        }));
         JUDGING.set(false);
         let mut state = shared.state();
-        let Some(start) = state.running.remove(&ticket) else {
+        let Some(running) = state.running.remove(&job.first) else {
             // Given up on meanwhile: another thread has this one's place. Where there was none left to
             // hire, this one goes back to work.
             state.stuck -= 1;
@@ -218,16 +272,27 @@ fn work(shared: &Shared) {
             continue;
         };
         drop(state);
-        let score = match score {
-            Ok(_) if start.elapsed() > shared.limit => Score::failed(overrun(shared.limit)),
-            Ok(score) => finite(score),
+        let (limit, wanted) = (shared.limit_of(running.transcripts), running.transcripts);
+        let why = match scores {
+            Ok(_) if running.start.elapsed() > limit => overrun(limit),
+            Ok(scores) if scores.len() == wanted => {
+                for (ticket, score) in (job.first..).zip(scores) {
+                    if shared.results.send((ticket, finite(score))).is_err() {
+                        return;
+                    }
+                }
+                continue;
+            }
+            Ok(scores) => format!("the reward: expected {wanted} scores, one for each answer, got {}", scores.len()),
             Err(panic) => {
                 let place = PLACE.take().map(|place| format!(" at {place}")).unwrap_or_default();
-                Score::failed(format!("the reward panicked{place}: {}", message(panic.as_ref())))
+                format!("the reward panicked{place}: {}", message(panic.as_ref()))
             }
         };
-        if shared.results.send((ticket, score)).is_err() {
-            return;
+        for score in job.failed(&why) {
+            if shared.results.send(score).is_err() {
+                return;
+            }
         }
     }
 }

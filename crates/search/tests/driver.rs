@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use relign_core::{
-    Completion, Finish, Generate, GenerateError, Message, Request, Reward, RolloutError, Rollouts, Sampling, Score,
-    Section, Seed, Task, Tokenize, Transcript, Tree, Verdict,
+    Completion, Finish, Generate, GenerateError, Message, Request, Reward, RewardNeeds, RolloutError, Rollouts,
+    Sampling, Score, Section, Seed, Task, Tokenize, Transcript, Tree, Verdict,
 };
 use relign_search::{Driver, Judge, Progress, StrategyFactory, strategy};
 
@@ -68,7 +68,8 @@ impl Generate for Script {
 
 fn say(id: u64, text: String, finish: Finish) -> Completion {
     let tokens: Vec<u32> = text.bytes().map(u32::from).collect();
-    Completion { id, logprobs: vec![-1.0; tokens.len()], tokens, text, finish, version: 3 }
+    let (logprobs, odds, prompt_odds) = (vec![-1.0; tokens.len()], Vec::new(), Vec::new());
+    Completion { id, logprobs, tokens, text, finish, version: 3, odds, prompt_odds }
 }
 
 /// A prompt is the number in the user's message, repeated as often as it says.
@@ -197,6 +198,80 @@ fn a_reward_that_misbehaves_fails_its_own_sample_alone() {
     run(&mut Script::new(1), &mut judge, tasks(1), 8).unwrap();
     drop(judge);
     assert!(started.elapsed() < Duration::from_secs(600), "a stuck reward held up the run or its end");
+}
+
+/// Ranks the answers to a task: only right if it sees them together.
+struct Ranked {
+    seen: std::sync::Mutex<Vec<usize>>,
+}
+
+impl Reward for Ranked {
+    fn score(&self, task: &Task, transcript: &Transcript) -> Score {
+        self.score_group(task, std::slice::from_ref(transcript)).remove(0)
+    }
+
+    fn score_group(&self, task: &Task, group: &[Transcript]) -> Vec<Score> {
+        self.seen.lock().unwrap().push(group.len());
+        if task.id.ends_with('2') {
+            return vec![Score::correct("one too few"); group.len() - 1];
+        }
+        let rank = |text: &str| group.iter().filter(|other| other.last() < text).count() as f64;
+        group.iter().map(|t| Score { value: rank(t.last()), ..Score::correct("") }).collect()
+    }
+
+    fn needs(&self) -> RewardNeeds {
+        RewardNeeds { group: true, at_once: 3, ..RewardNeeds::default() }
+    }
+}
+
+#[test]
+fn a_reward_that_compares_gets_the_answers_to_a_task_together() {
+    let run = |order| {
+        let reward = Arc::new(Ranked { seen: std::sync::Mutex::default() });
+        let shared: Arc<dyn Reward> = reward.clone();
+        let mut judge = Judge::new(shared, 1, AMPLE).unwrap();
+        let trees = run(&mut Script::new(order), &mut judge, tasks(4), 5).unwrap();
+        assert_eq!(*reward.seen.lock().unwrap(), [5; 4]);
+        trees
+    };
+    let trees = run(1);
+    assert_eq!(trees, run(2));
+    for (index, tree) in trees.iter().enumerate() {
+        let scores = tree.nodes[1..].iter().map(|node| node.score.as_ref().unwrap());
+        if index == 2 {
+            let why = "the reward: expected 5 scores, one for each answer, got 4";
+            assert!(scores.clone().all(|score| score.verdict == Verdict::Failed && score.reason == why));
+            continue;
+        }
+        for node in &tree.nodes[1..] {
+            let below = tree.nodes[1..].iter().filter(|other| other.text < node.text).count();
+            assert_eq!(node.score.as_ref().unwrap().value, below as f64);
+        }
+    }
+}
+
+#[test]
+fn what_a_reward_waits_for_others_is_no_overrun_and_a_group_has_the_time_of_all() {
+    struct Waits(Duration);
+    impl Reward for Waits {
+        fn score(&self, _: &Task, _: &Transcript) -> Score {
+            std::thread::sleep(Duration::from_millis(120));
+            Score::correct("")
+        }
+
+        fn needs(&self) -> RewardNeeds {
+            RewardNeeds { group: true, at_once: 0, waits: self.0 }
+        }
+    }
+    for (waits, verdict) in [(Duration::from_secs(60), Verdict::Correct), (Duration::ZERO, Verdict::Failed)] {
+        let mut judge = Judge::new(Arc::new(Waits(waits)), 1, Duration::from_millis(30)).unwrap();
+        let trees = run(&mut Script::new(1), &mut judge, tasks(1), 2).unwrap();
+        let scores = trees[0].nodes[1..].iter().map(|node| node.score.as_ref().unwrap());
+        for score in scores {
+            assert_eq!(score.verdict, verdict);
+            assert!(verdict == Verdict::Correct || score.reason.contains("longer than its limit of 60ms"), "{score:?}");
+        }
+    }
 }
 
 #[test]

@@ -65,7 +65,8 @@ impl Generate for Blind {
         }
         let text = format!("{said}:{}", request.seed.below(0, 1000));
         let (tokens, logprobs, finish) = (Vec::new(), Vec::new(), Finish::Stop);
-        Ok(vec![Completion { id: request.id, tokens, logprobs, text, finish, version: 0 }])
+        let (odds, prompt_odds) = (Vec::new(), Vec::new());
+        Ok(vec![Completion { id: request.id, tokens, logprobs, text, finish, version: 0, odds, prompt_odds }])
     }
 
     fn in_flight(&self) -> usize {

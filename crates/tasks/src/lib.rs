@@ -7,13 +7,14 @@
 use std::sync::Arc;
 
 use relign_core::{ConfigError, Environment, Reward, RewardSection, Section, find};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 pub mod data;
 mod draws;
 pub mod environments;
 mod expression;
 pub mod number;
+pub mod python;
 pub mod rewards;
 pub mod sandbox;
 
@@ -48,13 +49,27 @@ pub fn rewards(sections: &[RewardSection], environment: Arc<dyn Environment>) ->
                 }
                 Box::new(rewards::Own(Arc::clone(&environment)))
             } else {
-                (find("reward", REWARDS, name)?.build)(Value::Object(settings.clone()))?
+                let (name, settings) = in_full(name, settings)?;
+                (find("reward", REWARDS, name)?.build)(Value::Object(settings))?
             };
             weighted.add(name, *weight, when.as_ref(), reward)
         };
         build().map_err(|error| error.within(&format!("rewards.{index}")))?;
     }
     Ok(Arc::new(weighted))
+}
+
+/// A reward's registry name and all its settings: `python:FILE.py:NAME` in a recipe is `python` with that `function`.
+///
+/// # Errors
+/// If the settings name another.
+pub fn in_full<'a>(name: &'a str, settings: &Map<String, Value>) -> Result<(&'a str, Map<String, Value>), ConfigError> {
+    let mut settings = settings.clone();
+    let Some(("python", function)) = name.split_once(':') else { return Ok((name, settings)) };
+    if settings.insert("function".to_owned(), function.into()).is_some() {
+        return Err(ConfigError::at("function", format!("expected it once, got another in the name `{name}`")));
+    }
+    Ok(("python", settings))
 }
 
 /// The README's example compiles.

@@ -79,6 +79,10 @@ impl Run<'_> {
     /// See [`TrainError`]. Whatever the error, the newest checkpoint is whole.
     pub fn run(mut self, mut progress: Progress) -> Result<Outcome, TrainError> {
         let recipe = self.recipe;
+        // The loss is of `softmax(logits / temperature)`: nothing else may be sampled from.
+        if let Some(departure) = recipe.sampling.departures().into_iter().next() {
+            return Err(departure.within("sampling").into());
+        }
         let saved = Saved::of(self.folder);
         let steps = recipe.run.steps;
         let mut kept = progress.step;

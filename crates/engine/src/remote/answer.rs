@@ -1,7 +1,11 @@
 //! What comes back.
 
-use relign_core::{Finish, Sampling};
+use relign_core::{Finish, Odds, Sampling};
+use relign_http::short;
 use serde_json::Value;
+
+use super::odds;
+use super::settings::keeps_to;
 
 /// A completion in a server's words, understood.
 #[derive(Clone, Debug, PartialEq)]
@@ -11,6 +15,8 @@ pub(super) struct Answer {
     pub(super) tokens: Vec<u32>,
     /// One for each token, or empty.
     pub(super) logprobs: Vec<f32>,
+    /// One for each token, or empty.
+    pub(super) odds: Vec<Odds>,
     pub(super) finish: Finish,
     /// How many tokens the server says the answer has.
     pub(super) count: Option<u64>,
@@ -43,15 +49,23 @@ pub(super) fn read(answer: &Value, sampling: &Sampling) -> Result<Answer, String
         ),
     };
     let tokens = tokens(choice, count)?;
-    let logprobs = if tokens.is_empty() || !is_whole(sampling) { Vec::new() } else { logprobs(choice, tokens.len())? };
+    let own = if tokens.is_empty() { Vec::new() } else { logprobs(choice, tokens.len())? };
+    let odds = match sampling.top_logprobs {
+        Some(top) if !own.is_empty() => odds::read(choice, &tokens, &own, top, is_whole(sampling))?,
+        _ => Vec::new(),
+    };
+    let logprobs = if is_whole(sampling) { own } else { Vec::new() };
     let (text, finish) = cut(text, finish, &sampling.stop);
-    Ok(Answer { text, tokens, logprobs, finish, count })
+    if let Some(constraint) = sampling.constraint.as_ref().filter(|_| finish == Finish::Stop) {
+        keeps_to(constraint, &text).map_err(|what| format!("{place}: {what}"))?;
+    }
+    Ok(Answer { text, tokens, logprobs, odds, finish, count })
 }
 
 /// Whether the model's own distribution, which servers report, is the one sampled from. At temperature 0
 /// the model's own is what is wanted.
 fn is_whole(sampling: &Sampling) -> bool {
-    sampling.temperature == 0.0 || sampling.temperature == 1.0
+    sampling.is_plain() && (sampling.temperature == 0.0 || sampling.temperature == 1.0)
 }
 
 fn finish(choice: &Value) -> Result<Finish, String> {
@@ -104,7 +118,7 @@ fn tokens(choice: &Value, count: Option<u64>) -> Result<Vec<u32>, String> {
 }
 
 /// Log-probabilities with their tokens, as chat completions and llama.cpp have them.
-fn entries(choice: &Value) -> Option<&Vec<Value>> {
+pub(super) fn entries(choice: &Value) -> Option<&Vec<Value>> {
     choice.pointer("/logprobs/content")?.as_array()
 }
 
@@ -129,15 +143,6 @@ fn logprobs(choice: &Value, count: usize) -> Result<Vec<f32>, String> {
 
 fn of(value: Option<&Value>) -> String {
     value.map_or_else(|| "nothing".to_owned(), short)
-}
-
-/// A value in a few words.
-pub(super) fn short(value: &Value) -> String {
-    let text = value.to_string();
-    match text.char_indices().nth(80) {
-        Some((end, _)) => format!("{}...", &text[..end]),
-        None => text,
-    }
 }
 
 #[cfg(test)]

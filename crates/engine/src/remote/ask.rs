@@ -4,6 +4,7 @@ use relign_core::{Message, Sampling, Seed};
 use serde_json::{Value, json};
 
 use super::dialect::Dialect;
+use super::settings::settings;
 
 /// What is to be continued.
 #[derive(Clone, Debug)]
@@ -22,7 +23,7 @@ impl Prompt {
     }
 }
 
-/// The body of a request.
+/// The body of a request whose settings the server takes.
 pub(super) fn body(model: &str, dialect: &Dialect, prompt: &Prompt, sampling: &Sampling, seed: Seed) -> Value {
     let mut body = dialect.parameters();
     body["model"] = model.into();
@@ -54,6 +55,10 @@ pub(super) fn body(model: &str, dialect: &Dialect, prompt: &Prompt, sampling: &S
             }
         }
     }
+    let is_chat = matches!(prompt, Prompt::Conversation(_));
+    for (word, value) in settings(dialect, is_chat, sampling).unwrap_or_default() {
+        body[word] = value;
+    }
     body
 }
 
@@ -68,6 +73,12 @@ mod tests {
         let sent = body("m", vllm, &Prompt::Tokens(vec![5, 6]), &sampling, Seed(u64::MAX));
         let known = json!({"model": "m", "prompt": [5, 6], "temperature": 0.5, "max_tokens": 7, "stop": ["\n"],
             "seed": i32::MAX, "logprobs": 1, "top_k": -1, "return_token_ids": true, "stream": false});
+        let cut = Sampling { top_k: 5, top_p: 0.5, ..sampling.clone() };
+        let overruled = body("m", vllm, &Prompt::Tokens(vec![5, 6]), &cut, Seed(1));
+        assert_eq!(
+            (&overruled["top_k"], &overruled["top_p"], &overruled["min_p"]),
+            (&json!(5), &json!(0.5), &json!(0))
+        );
         for (key, value) in known.as_object().unwrap() {
             assert_eq!(&sent[key], value, "{key}");
         }

@@ -18,10 +18,46 @@ pub(super) struct Dialect {
     pub(super) stop_tokens: bool,
     /// Whether it takes `ignore_eos`.
     pub(super) ignore_eos: bool,
+    /// Its words for settings that not all servers have, where it has them.
+    pub(super) top_k: Option<&'static str>,
+    pub(super) min_p: Option<&'static str>,
+    pub(super) repetition_penalty: Option<&'static str>,
+    /// Its word for how far back penalties look, -1 being to the beginning, where it looks less far by itself.
+    pub(super) window: Option<&'static str>,
+    /// How it is told what an answer must be.
+    pub(super) constraining: Constraining,
+    /// How it tells what else could have been said.
+    pub(super) alternatives: Alternatives,
     /// What it calls the limit on an answer's tokens.
     pub(super) max_tokens: &'static str,
     /// How it can be asked for a text's tokens, if it can.
     pub(super) tokenize: Option<Tokenizing>,
+}
+
+/// How a server is told what an answer must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Constraining {
+    /// `response_format`, for conversations.
+    Openai,
+    /// `structured_outputs`.
+    Vllm,
+    /// `regex` and `json_schema`, or `response_format` for conversations.
+    Sglang,
+    /// `json_schema`.
+    LlamaCpp,
+    /// `response_format` with a schema of its own, for conversations.
+    LlamaCppPython,
+}
+
+/// How a server tells what else could have been said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Alternatives {
+    /// As text alone, or not at all.
+    Unknown,
+    /// Each with its id.
+    WithIds,
+    /// As `token_id:ID`, if asked to.
+    AsIds,
 }
 
 /// A way to ask for the tokens of a text, beside the OpenAI-compatible paths.
@@ -55,6 +91,12 @@ const OPENAI: Dialect = Dialect {
     logprobs: false,
     stop_tokens: false,
     ignore_eos: false,
+    top_k: None,
+    min_p: None,
+    repetition_penalty: None,
+    window: None,
+    constraining: Constraining::Openai,
+    alternatives: Alternatives::Unknown,
     max_tokens: "max_completion_tokens",
     tokenize: None,
 };
@@ -72,6 +114,12 @@ const DIALECTS: &[Dialect] = &[
         logprobs: true,
         stop_tokens: true,
         ignore_eos: true,
+        top_k: Some("top_k"),
+        min_p: Some("min_p"),
+        repetition_penalty: Some("repetition_penalty"),
+        window: None,
+        constraining: Constraining::Vllm,
+        alternatives: Alternatives::AsIds,
         max_tokens: "max_tokens",
         tokenize: Some(AS_VLLM),
     },
@@ -83,6 +131,12 @@ const DIALECTS: &[Dialect] = &[
         logprobs: true,
         stop_tokens: true,
         ignore_eos: true,
+        top_k: Some("top_k"),
+        min_p: Some("min_p"),
+        repetition_penalty: Some("repetition_penalty"),
+        window: None,
+        constraining: Constraining::Sglang,
+        alternatives: Alternatives::Unknown,
         max_tokens: "max_tokens",
         tokenize: Some(AS_VLLM),
     },
@@ -94,6 +148,12 @@ const DIALECTS: &[Dialect] = &[
         logprobs: true,
         stop_tokens: false,
         ignore_eos: true,
+        top_k: Some("top_k"),
+        min_p: Some("min_p"),
+        repetition_penalty: Some("repeat_penalty"),
+        window: Some("repeat_last_n"),
+        constraining: Constraining::LlamaCpp,
+        alternatives: Alternatives::WithIds,
         max_tokens: "max_tokens",
         tokenize: Some(Tokenizing {
             path: "/tokenize",
@@ -110,6 +170,12 @@ const DIALECTS: &[Dialect] = &[
         logprobs: false,
         stop_tokens: false,
         ignore_eos: false,
+        top_k: Some("top_k"),
+        min_p: Some("min_p"),
+        repetition_penalty: Some("repeat_penalty"),
+        window: None,
+        constraining: Constraining::LlamaCppPython,
+        alternatives: Alternatives::Unknown,
         max_tokens: "max_tokens",
         tokenize: None,
     },

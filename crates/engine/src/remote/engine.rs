@@ -4,13 +4,14 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use relign_core::{Completion, Finish, Generate, GenerateError, Message, Request, Seed};
+use relign_http::{Http, short};
 use serde_json::Value;
 
-use super::answer::{Answer, short};
+use super::answer::Answer;
 use super::ask::Prompt;
 use super::dialect::Dialect;
-use super::http::Http;
 use super::pool::{Job, Pool};
+use super::settings::settings;
 use super::{Address, RemoteError, RemoteOptions};
 
 /// How long a poll waits for something to come back.
@@ -124,14 +125,14 @@ impl Remote {
         let body = tokenize.body(self.model(), text);
         let answer = match self.pool.http().ask(&url, Some(&body), 0, Seed(0), &mut |_| false) {
             // Older servers, and those behind a gate that lets /v1 alone through.
-            Err(RemoteError::Status { status: 401 | 403 | 404 | 405 | 501, .. }) => return Ok(None),
+            Err(relign_http::Error::Status { status: 401 | 403 | 404 | 405 | 501, .. }) => return Ok(None),
             other => other?,
         };
         let tokens = answer.get("tokens").and_then(Value::as_array).and_then(|tokens| {
             tokens.iter().map(|token| u32::try_from(token.as_u64()?).ok()).collect::<Option<Vec<u32>>>()
         });
         let what = || format!("tokens: expected a list of ids, got {}", short(&answer));
-        tokens.map(Some).ok_or_else(|| RemoteError::Malformed { url, what: what() })
+        tokens.map(Some).ok_or_else(|| relign_http::Error::Malformed { url, what: what() }.into())
     }
 
     fn take(&mut self, mut request: Request, prompt: Prompt) -> Result<(), GenerateError> {
@@ -159,14 +160,11 @@ impl Remote {
         if self.tickets.contains_key(id) {
             return invalid("expected an id of its own, got that of a request in flight".to_owned());
         }
-        if !(sampling.temperature.is_finite() && sampling.temperature >= 0.0) {
-            return invalid(format!("temperature: expected 0 or more, got {}", sampling.temperature));
+        if let Err(error) = sampling.check() {
+            return invalid(error.to_string());
         }
-        if sampling.max_tokens == 0 {
-            return invalid("max_tokens: expected at least 1, got 0".to_owned());
-        }
-        if sampling.stop.iter().any(String::is_empty) {
-            return invalid("stop: expected strings with text in them, got an empty one".to_owned());
+        if let Err(what) = settings(dialect, self.prompts == Prompts::Conversations, sampling) {
+            return invalid(what);
         }
         if !sampling.stop_tokens.is_empty() && !dialect.stop_tokens {
             return invalid(format!("stop_tokens: expected none, for {} does not take them", dialect.name));
@@ -183,8 +181,8 @@ impl Remote {
             Some(count) => self.stats.generated_tokens += count,
             None => self.stats.uncounted += 1,
         }
-        let Answer { text, tokens, logprobs, finish, .. } = answer;
-        self.done.push(Completion { id, tokens, logprobs, text, finish, version: 0 });
+        let Answer { text, tokens, logprobs, finish, odds, .. } = answer;
+        self.done.push(Completion { id, tokens, logprobs, text, finish, version: 0, odds, prompt_odds: Vec::new() });
     }
 }
 
@@ -260,7 +258,9 @@ impl Generate for Remote {
         }
         self.pool.cancel(*ticket);
         let (tokens, logprobs, text) = (Vec::new(), Vec::new(), String::new());
-        self.done.push(Completion { id, tokens, logprobs, text, finish: Finish::Cancelled, version: 0 });
+        let (odds, prompt_odds) = (Vec::new(), Vec::new());
+        let finish = Finish::Cancelled;
+        self.done.push(Completion { id, tokens, logprobs, text, finish, version: 0, odds, prompt_odds });
     }
 }
 
@@ -280,10 +280,10 @@ fn models(http: &Http, options: &RemoteOptions) -> Result<Vec<Listed>, RemoteErr
     };
     let url = format!("{}/models", http.base());
     let answer = match http.ask(&url, None, options.retries.min(2), Seed(0), &mut rest) {
-        Err(RemoteError::Status { status: 404 | 405 | 501, .. }) => return Ok(Vec::new()),
+        Err(relign_http::Error::Status { status: 404 | 405 | 501, .. }) => return Ok(Vec::new()),
         other => other?,
     };
-    let malformed = |what| RemoteError::Malformed { url: url.clone(), what };
+    let malformed = |what| RemoteError::from(relign_http::Error::Malformed { url: url.clone(), what });
     let Some(data) = answer.get("data").and_then(Value::as_array) else {
         return Err(malformed(format!("expected the list of models under `data`, got {}", short(&answer))));
     };

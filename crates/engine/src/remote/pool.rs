@@ -2,22 +2,18 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use relign_core::{Sampling, Seed};
+use relign_http::Http;
 
 use super::answer::{self, Answer};
 use super::ask::{self, Prompt};
 use super::dialect::Dialect;
-use super::http::Http;
 use super::{RemoteError, RemoteOptions};
-
-/// Requests given up on in a row, without a word from the server, after which each gets one try alone:
-/// a server that is gone must not cost every request its waits.
-const GONE: u32 = 3;
 
 /// A request as it is sent.
 #[derive(Debug)]
@@ -44,15 +40,12 @@ struct Shared {
     http: Http,
     model: String,
     dialect: &'static Dialect,
-    retries: u32,
     results: Sender<Outcome>,
     state: Mutex<State>,
     /// There is something to do.
     work: Condvar,
     /// Something was cancelled or all ends: no more waiting.
     stop: Condvar,
-    /// Requests given up on since the server last said anything.
-    gone: AtomicU32,
     /// Tries after the first, of all requests.
     retried: AtomicU64,
 }
@@ -75,12 +68,10 @@ impl Pool {
             http,
             model,
             dialect,
-            retries: options.retries,
             results: sender,
             state: Mutex::default(),
             work: Condvar::new(),
             stop: Condvar::new(),
-            gone: AtomicU32::new(0),
             retried: AtomicU64::new(0),
         };
         Self { shared: Arc::new(shared), results, most: options.concurrency.max(1) }
@@ -195,17 +186,10 @@ impl Shared {
 
     fn ask(&self, job: &Job) -> Result<Answer, RemoteError> {
         let body = ask::body(&self.model, self.dialect, &job.prompt, &job.sampling, job.seed);
-        let retries = if self.gone.load(Ordering::Relaxed) < GONE { self.retries } else { 0 };
         let mut rest = |wait| self.rest(job.ticket, wait);
         let url = format!("{}{}", self.http.base(), job.prompt.path());
-        let answer = self.http.ask(&url, Some(&body), retries, job.seed.child("retry"), &mut rest);
-        match &answer {
-            Err(RemoteError::Unreachable { .. } | RemoteError::Late { .. }) => {
-                self.gone.fetch_add(1, Ordering::Relaxed);
-            }
-            _ => self.gone.store(0, Ordering::Relaxed),
-        }
-        answer::read(&answer?, &job.sampling).map_err(|what| RemoteError::Malformed { url, what })
+        let answer = self.http.ask_again(&url, &body, job.seed.child("retry"), &mut rest)?;
+        answer::read(&answer, &job.sampling).map_err(|what| relign_http::Error::Malformed { url, what }.into())
     }
 }
 
@@ -213,7 +197,7 @@ fn work(shared: &Shared) {
     while let Some(job) = shared.next() {
         let outcome = catch_unwind(AssertUnwindSafe(|| shared.ask(&job))).unwrap_or_else(|_| {
             let what = "reading the answer failed (a fault of relign's)".to_owned();
-            Err(RemoteError::Malformed { url: shared.http.base().to_owned(), what })
+            Err(relign_http::Error::Malformed { url: shared.http.base().to_owned(), what }.into())
         });
         let mut state = shared.state();
         state.working.remove(&job.ticket);

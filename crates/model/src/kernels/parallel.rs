@@ -75,6 +75,18 @@ pub(crate) fn ranges(n: usize, grain: usize, run: &(dyn Fn(std::ops::Range<usize
     });
 }
 
+/// Runs `run(i, &mut out[i])` for every `i`, on all threads.
+pub(crate) fn each<T: Send>(out: &mut [T], run: &(dyn Fn(usize, &mut T) + Sync)) {
+    let n = out.len();
+    let out = Shared::new(out);
+    ranges(n, 1, &|range| {
+        let start = range.start;
+        // SAFETY: each thread has its own range.
+        let part = unsafe { out.slice(range) };
+        part.iter_mut().enumerate().for_each(|(at, item)| run(start + at, item));
+    });
+}
+
 /// A slice that threads write to in disjoint places.
 pub(crate) struct Shared<T> {
     pointer: *mut T,

@@ -96,7 +96,7 @@ fn part<X: Factor, W: Factor>(o: Operands<'_, X, W>, from: usize, to: usize, sto
             // SAFETY: this function's features are the unit's.
             unsafe { columns::<Wide256<X, W>>(o, from, to, store) }
         }
-        if level() == Level::Avx512 && X::PAIRED && W::PAIRED && crate::has_bf16_products() {
+        if X::PAIRED && W::PAIRED && crate::has_bf16_products() {
             let (x, weight) = (as_bf16(o.x), as_bf16(o.weight));
             // SAFETY: the features were seen.
             return unsafe { paired(Operands { x, weight, bias: None, k: o.k }, from, to, store) };

@@ -20,7 +20,7 @@ use crate::guard::guarded;
 use crate::{CheckpointError, Template};
 use pieces::Pieces;
 
-pub use stream::TextStream;
+pub use stream::{TextStream, unfinished};
 
 /// A tokenizer with its chat template and end tokens.
 ///

@@ -36,7 +36,8 @@ impl<'a> TextStream<'a> {
 }
 
 /// How many bytes at the end are the valid beginning of a character that is not complete.
-fn unfinished(bytes: &[u8]) -> usize {
+#[must_use]
+pub fn unfinished(bytes: &[u8]) -> usize {
     let mut rest = bytes;
     loop {
         match std::str::from_utf8(rest) {

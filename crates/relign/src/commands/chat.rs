@@ -2,18 +2,12 @@
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
-use relign_core::{Finish, Generate, Message, Request, Sampling, Seed, Tokenize};
-use relign_engine::Engine;
-use relign_engine::remote::Remote;
+use relign_core::{Finish, Generate, Message, Request, Sampling, Seed};
 use serde_json::json;
 
 use super::sampling::SamplingArgs;
 use super::{say, say_json};
 use crate::generator::{Generator, ServerArgs, Source};
-
-/// Tokens asked for at once: the text grows by as many. Each request goes on from the very tokens of the
-/// last, whose keys and values the engine still has.
-const STRIDE: usize = 8;
 
 /// What `chat` was told.
 #[derive(Debug, clap::Args)]
@@ -32,7 +26,7 @@ pub(crate) struct Asked {
 
 pub(crate) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
     let mut generator = Generator::open(&asked.model, &asked.sampling, 1, &asked.server)?;
-    let sampling = asked.sampling.sampling(512);
+    let sampling = generator.sampling(&asked.sampling, 512)?;
     let live = io::stdin().is_terminal() && !as_json;
     if live {
         eprintln!("{}; /reset forgets the conversation, Ctrl-D ends", generator.path.display());
@@ -57,11 +51,7 @@ pub(crate) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
         }
         let seed = Seed(asked.sampling.seed).child("chat").index(turn);
         let shown: &mut dyn FnMut(&str) -> io::Result<()> = if as_json { &mut |_| Ok(()) } else { &mut print };
-        let tokenizer = generator.tokenizer.as_ref();
-        let answered = match &mut generator.source {
-            Source::Local(engine) => answer(engine, tokenizer, &messages, &sampling, seed, shown),
-            Source::Server(remote) => answer_whole(remote, tokenizer, &messages, &sampling, seed, shown),
-        };
+        let answered = answer(&mut generator, &messages, &sampling, seed, shown);
         match answered {
             Ok((text, count, finish)) => {
                 if as_json {
@@ -89,62 +79,35 @@ fn print(text: &str) -> io::Result<()> {
     out.flush()
 }
 
-/// The model's next turn, handed to `shown` as it grows.
+/// The model's next turn, handed to `shown` as it comes; a server's comes in one piece.
 fn answer(
-    engine: &mut Engine,
-    tokenizer: &dyn Tokenize,
+    generator: &mut Generator,
     messages: &[Message],
     sampling: &Sampling,
     seed: Seed,
     shown: &mut dyn FnMut(&str) -> io::Result<()>,
 ) -> anyhow::Result<(String, usize, Finish)> {
-    let mut prompt = tokenizer.render(messages).map_err(anyhow::Error::msg)?;
-    let begin = prompt.len();
-    let mut said = String::new();
-    loop {
-        let done = prompt.len() - begin;
-        let max_tokens = STRIDE.min(sampling.max_tokens - done);
-        let stride = Sampling { max_tokens, ..sampling.clone() };
-        engine.submit(Request { id: 0, prompt: prompt.clone(), sampling: stride, seed: seed.index(done as u64) })?;
-        let completion = loop {
-            if let Some(completion) = engine.poll()?.pop() {
-                break completion;
-            }
-        };
-        prompt.extend(&completion.tokens);
-        let text = tokenizer.decode(&prompt[begin..]);
-        // A character whose bytes are not all there yet is shown with the next tokens.
-        let whole = text.trim_end_matches('\u{fffd}');
-        if let Some(new) = whole.strip_prefix(said.as_str()) {
-            shown(new)?;
-            said = whole.to_owned();
-        }
-        let count = prompt.len() - begin;
-        let full =
-            count >= sampling.max_tokens || completion.tokens.len() < max_tokens || prompt.len() >= engine.context();
-        if completion.finish.is_natural() || full {
-            return Ok((text, count, completion.finish));
-        }
-    }
-}
-
-/// A server's turn, which comes in one piece. Its tokens are counted by the server.
-fn answer_whole(
-    remote: &mut Remote,
-    tokenizer: &dyn Tokenize,
-    messages: &[Message],
-    sampling: &Sampling,
-    seed: Seed,
-    shown: &mut dyn FnMut(&str) -> io::Result<()>,
-) -> anyhow::Result<(String, usize, Finish)> {
-    let prompt = tokenizer.render(messages).map_err(anyhow::Error::msg)?;
-    let before = remote.stats().generated_tokens;
-    remote.submit_conversation(Request { id: 0, prompt, sampling: sampling.clone(), seed }, messages)?;
+    let prompt = generator.tokenizer.render(messages).map_err(anyhow::Error::msg)?;
+    let before = generator.tokens(0);
+    let source = &mut generator.source;
+    source.submit_conversation(Request { id: 0, prompt, sampling: sampling.clone(), seed }, messages)?;
+    source.watch(0);
+    let mut heard = 0;
     let completion = loop {
-        if let Some(completion) = remote.poll()?.pop() {
+        let completion = source.poll()?.pop();
+        for (_, text) in source.heard() {
+            shown(&text)?;
+            heard += text.len();
+        }
+        if let Some(completion) = completion {
             break completion;
         }
     };
-    shown(&completion.text)?;
-    Ok((completion.text, (remote.stats().generated_tokens - before) as usize, completion.finish))
+    // What was heard is the beginning; the rest came with the last tokens.
+    shown(completion.text.get(heard..).unwrap_or_default())?;
+    let count = match source {
+        Source::Local(_) => completion.tokens.len(),
+        Source::Server(_) => (generator.tokens(0) - before) as usize,
+    };
+    Ok((completion.text, count, completion.finish))
 }

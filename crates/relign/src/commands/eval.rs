@@ -6,7 +6,9 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use relign_core::{DataFile, Environment, Estimate, Finish, Node, Recipe, Rollouts, Seed, Split, Tree, Verdict, find};
+use relign_core::{
+    DataFile, Environment, Estimate, Finish, Node, Recipe, Rollouts, Sampling, Seed, Split, Tree, Verdict, find,
+};
 use relign_search::{Driver, Judge, STRATEGIES};
 use serde::Serialize;
 use serde_json::json;
@@ -64,6 +66,9 @@ struct Summary {
     counts: Counts,
     temperature: f32,
     max_tokens: usize,
+    /// All of how it was sampled, where that is more than a temperature.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sampling: Option<Sampling>,
     seed: u64,
     dtype: &'static str,
     seconds: f64,
@@ -114,7 +119,8 @@ pub(crate) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
 
     let sequences = (tasks.len() * asked.samples).min(128);
     let mut generator = Generator::open(&asked.model, &asked.sampling, sequences, &asked.server)?;
-    let sampling = asked.sampling.sampling(recipe.as_ref().map_or(256, |recipe| recipe.sampling.max_tokens));
+    let max_tokens = recipe.as_ref().map_or(256, |recipe| recipe.sampling.max_tokens);
+    let sampling = generator.sampling(&asked.sampling, max_tokens)?;
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let mut judge =
         Judge::new(relign_tasks::rewards(&[], Arc::clone(&environment))?, threads, Duration::from_secs(10))?;
@@ -156,6 +162,7 @@ pub(crate) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
         counts,
         temperature: sampling.temperature,
         max_tokens: sampling.max_tokens,
+        sampling: Some(sampling).filter(|sampling| !sampling.is_plain() || !sampling.stop.is_empty()),
         seed: asked.sampling.seed,
         dtype: generator.dtype,
         seconds,

@@ -1,22 +1,29 @@
-//! `relign generate`: prompts in, completions out.
+//! `relign generate`: prompts in, completions out; or given answers in, and how likely they are.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::Context;
-use relign_core::{Completion, Generate, GenerateError, Message, Request, Seed};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use indicatif::ProgressBar;
+use relign_core::{Completion, Generate, GenerateError, Message, Request, Sampling, Seed};
+use serde_json::json;
 
 use super::sampling::{SamplingArgs, at_least_one, bar, peak_gb};
-use super::{say, say_json};
+use super::say_json;
 use crate::cli::Usage;
 use crate::generator::{Generator, ServerArgs};
 
+mod prompts;
+mod show;
+
+use prompts::{Prompt, read};
+use show::Show;
+
 /// What `generate` was told.
 #[derive(Debug, clap::Args)]
-#[command(group(clap::ArgGroup::new("input").required(true).args(["prompt", "file"])))]
+#[command(group(clap::ArgGroup::new("input").required(true).multiple(true).args(["prompt", "file", "score"])))]
 pub(crate) struct Asked {
     /// A built-in name, a Hugging Face folder, a GGUF file, a hub id, a run's folder, or an
     /// OpenAI-compatible server: http://HOST:PORT/v1#MODEL
@@ -26,7 +33,7 @@ pub(crate) struct Asked {
     #[arg(long, value_name = "TEXT")]
     prompt: Option<String>,
     /// Prompts, one JSON object a line
-    #[arg(long, value_name = "F.jsonl")]
+    #[arg(long, value_name = "F.jsonl", conflicts_with_all = ["prompt", "score"])]
     file: Option<PathBuf>,
     /// What comes before the user's words
     #[arg(long, value_name = "TEXT")]
@@ -34,65 +41,65 @@ pub(crate) struct Asked {
     /// Completions of each prompt
     #[arg(short, value_name = "K", default_value_t = 1, value_parser = at_least_one)]
     n: usize,
+    /// Sample nothing: tell how likely this is as the answer to the prompt or, without one, as text from its
+    /// beginning on
+    #[arg(long, value_name = "TEXT", conflicts_with = "n", allow_hyphen_values = true)]
+    score: Option<String>,
+    /// With --json, tell at each token its log-probability under the model's own distribution, its rank and the K
+    /// most likely tokens, there and under the distribution that was sampled from
+    #[arg(long, value_name = "K")]
+    logprobs: Option<usize>,
+    /// With --json, tell the log-probabilities of the prompt's own tokens too
+    #[arg(long)]
+    prompt_logprobs: bool,
     #[command(flatten)]
     sampling: SamplingArgs,
     #[command(flatten)]
     server: ServerArgs,
 }
 
-/// A prompt and where it came from.
-#[derive(Debug, PartialEq)]
-struct Prompt {
-    /// The place in errors.
-    place: String,
-    /// The caller's name for it.
-    id: Option<Value>,
-    messages: Vec<Message>,
-}
-
 pub(crate) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
-    let prompts = prompts(asked)?; // before the model is loaded: a typo is answered at once
-    let sequences = (prompts.len() * asked.n).min(128);
-    let mut generator = Generator::open(&asked.model, &asked.sampling, sequences, &asked.server)?;
+    let prompts = prompts(asked, as_json)?; // before the model is loaded: a typo is answered at once
+    let total = prompts.len() * asked.n;
+    let mut generator = Generator::open(&asked.model, &asked.sampling, total.min(128), &asked.server)?;
     let started = Instant::now();
-    let sampling = asked.sampling.sampling(256);
+    let sampling = Sampling { top_logprobs: asked.logprobs, ..generator.sampling(&asked.sampling, 256)? };
     let seed = Seed(asked.sampling.seed).child("generate");
+    let mut given = Vec::with_capacity(prompts.len());
     for (index, prompt) in prompts.iter().enumerate() {
-        let tokens =
-            generator.tokenizer.render(&prompt.messages).map_err(|what| Usage(format!("{}: {what}", prompt.place)))?;
+        let (tokens, sampling) = request(asked, &generator, prompt, &sampling)?;
         for sample in 0..asked.n {
             let id = (index * asked.n + sample) as u64;
             let seed = seed.index(index as u64).index(sample as u64);
-            let request = Request { id, prompt: tokens.clone(), sampling: sampling.clone(), seed };
-            generator.source.submit_conversation(request, &prompt.messages).with_context(|| prompt.place.clone())?;
-        }
-    }
-    let total = prompts.len() * asked.n;
-    let bar = bar(total);
-    let (mut next, mut tokens, mut failed) = (0, 0, 0);
-    let mut early: BTreeMap<u64, Result<Completion, String>> = BTreeMap::new();
-    while next < total {
-        match generator.source.poll() {
-            Ok(completions) => {
-                for completion in completions {
-                    tokens += completion.tokens.len() as u64;
-                    bar.inc(1);
-                    early.insert(completion.id, Ok(completion));
+            // The prompt is the same for all samples: its log-probabilities are told with the first.
+            let score_from = sampling.score_from.filter(|_| sample == 0);
+            let sampling = Sampling { score_from, ..sampling.clone() };
+            let request = Request { id, prompt: tokens.clone(), sampling, seed };
+            match generator.source.submit_conversation(request, &prompt.messages) {
+                Err(GenerateError::Invalid { what, .. }) => {
+                    return Err(Usage::error(format!("{}: {what}", prompt.place)));
                 }
+                other => other.with_context(|| prompt.place.clone())?,
             }
-            Err(GenerateError::Failed { id, what }) => {
-                failed += 1;
-                bar.inc(1);
-                early.insert(id, Err(what));
-            }
-            Err(broken) => return Err(broken.into()),
         }
-        // In the order of the prompts, each as soon as all before it are there.
-        while let Some(outcome) = early.remove(&(next as u64)) {
-            bar.suspend(|| show(&prompts[next / asked.n], next, asked.n, total, &outcome, as_json))?;
-            next += 1;
-        }
+        given.push(tokens);
     }
+    // Where text runs over the terminal as it comes, a bar would be in its way.
+    let quiet = !as_json && std::io::stdout().is_terminal();
+    let bar = if quiet { ProgressBar::hidden() } else { bar(total) };
+    let vocabulary = generator.vocabulary.clone();
+    let mut show = Show {
+        prompts: &prompts,
+        given: &given,
+        n: asked.n,
+        as_json,
+        logprobs: asked.logprobs.is_some(),
+        vocabulary: vocabulary.as_deref(),
+        begun: false,
+        heard: 0,
+        blank: String::new(),
+    };
+    let (tokens, failed) = answers(&mut generator, &mut show, total, &bar)?;
     let tokens = generator.tokens(tokens);
     bar.finish_and_clear();
     let seconds = started.elapsed().as_secs_f64();
@@ -107,112 +114,111 @@ pub(crate) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
             summary["server"] = json!(server);
         }
         say_json(&summary)?;
-    } else {
+    } else if tokens > 0 {
         eprintln!("{tokens} tokens in {seconds:.1} s ({rate:.0} a second)");
     }
     anyhow::ensure!(failed == 0, "{failed} of {total} requests failed, see above");
     Ok(())
 }
 
-fn show(
-    prompt: &Prompt,
-    at: usize,
-    n: usize,
+/// Shows what comes of all that was submitted; the tokens made and the requests that failed.
+fn answers(
+    generator: &mut Generator,
+    show: &mut Show<'_>,
     total: usize,
-    outcome: &Result<Completion, String>,
-    as_json: bool,
-) -> anyhow::Result<()> {
-    let (index, sample) = (at / n, at % n);
-    if as_json {
-        let mut line = match outcome {
-            Ok(completion) => json!({
-                "prompt": index, "sample": sample, "text": completion.text, "finish": completion.finish,
-                // Unknown is not the same as none.
-                "tokens": Some(&completion.tokens).filter(|tokens| !tokens.is_empty()),
-                "logprobs": Some(&completion.logprobs).filter(|logprobs| !logprobs.is_empty()),
-            }),
-            Err(why) => json!({"prompt": index, "sample": sample, "error": why}),
-        };
-        if let Some(id) = &prompt.id {
-            line["id"] = id.clone();
+    bar: &ProgressBar,
+) -> anyhow::Result<(u64, usize)> {
+    let (mut next, mut tokens, mut failed) = (0, 0, 0);
+    let mut early: BTreeMap<usize, Result<Completion, String>> = BTreeMap::new();
+    while next < total {
+        // The next one to be shown is shown as it comes. JSON comes whole.
+        if !show.as_json {
+            generator.source.watch(next as u64);
         }
-        return say_json(&line);
-    }
-    if total > 1 {
-        say(format_args!("--- prompt {}, sample {}", index + 1, sample + 1))?;
-    }
-    match outcome {
-        Ok(completion) => Ok(say(completion.text.trim_end())?),
-        Err(why) => {
-            eprintln!("error: {}: {why}", prompt.place);
-            Ok(())
+        match generator.source.poll() {
+            Ok(completions) => {
+                for completion in completions {
+                    tokens += completion.tokens.len() as u64;
+                    bar.inc(1);
+                    early.insert(completion.id as usize, Ok(completion));
+                }
+            }
+            Err(GenerateError::Failed { id, what }) => {
+                failed += 1;
+                bar.inc(1);
+                early.insert(id as usize, Err(what));
+            }
+            Err(broken) => return Err(broken.into()),
+        }
+        for (id, text) in generator.source.heard() {
+            // Only the next one is watched, and what is heard of it is not shown again.
+            debug_assert_eq!(id as usize, next);
+            bar.suspend(|| show.piece(next, &text))?;
+        }
+        // In the order of the prompts, each as soon as all before it are there.
+        while let Some(outcome) = early.remove(&next) {
+            bar.suspend(|| show.outcome(next, &outcome))?;
+            next += 1;
         }
     }
+    Ok((tokens, failed))
 }
 
-fn prompts(asked: &Asked) -> anyhow::Result<Vec<Prompt>> {
-    let mut prompts = match (&asked.prompt, &asked.file) {
-        (Some(text), _) => {
-            vec![Prompt { place: "--prompt".to_owned(), id: None, messages: vec![Message::user(text.as_str())] }]
-        }
-        (None, Some(file)) => read(file)?,
-        (None, None) => return Err(Usage::error("expected --prompt TEXT or --file F.jsonl")),
+/// The tokens of a prompt, and how it is worked on.
+fn request(
+    asked: &Asked,
+    generator: &Generator,
+    prompt: &Prompt,
+    sampling: &Sampling,
+) -> anyhow::Result<(Vec<u32>, Sampling)> {
+    let wrong = |what: String| Usage::error(format!("{}: {what}", prompt.place));
+    let mut tokens = if prompt.messages.is_empty() {
+        Vec::new()
+    } else {
+        generator.tokenizer.render(&prompt.messages).map_err(wrong)?
     };
+    let Some(text) = &prompt.score else {
+        let score_from = asked.prompt_logprobs.then_some(0);
+        return Ok((tokens, Sampling { score_from, ..sampling.clone() }));
+    };
+    let Some(tokenizer) = generator.vocabulary.as_deref().filter(|_| generator.server().is_none()) else {
+        return Err(wrong(format!("expected a model that is read here to score text with, got {}", asked.model)));
+    };
+    if tokens.is_empty() {
+        // Something must lead to the first token: what begins texts, or else ends them.
+        tokens.extend(tokenizer.bos().or_else(|| tokenizer.eos_ids().first().copied()));
+    }
+    let score_from = Some(tokens.len());
+    tokens.extend(tokenizer.encode(text));
+    if score_from == Some(tokens.len()) {
+        return Err(wrong("expected text to score, got none".to_owned()));
+    }
+    Ok((tokens, Sampling { score_from, max_tokens: 0, top_logprobs: sampling.top_logprobs, ..Sampling::default() }))
+}
+
+fn prompts(asked: &Asked, as_json: bool) -> anyhow::Result<Vec<Prompt>> {
+    for (given, name) in [(asked.logprobs.is_some(), "--logprobs"), (asked.prompt_logprobs, "--prompt-logprobs")] {
+        if given && !as_json {
+            return Err(Usage::error(format!("{name}: expected --json, for it tells more than a text can hold")));
+        }
+    }
+    if let Some(k) = asked.logprobs.filter(|&k| k > Sampling::MOST_TOP_LOGPROBS) {
+        return Err(Usage::error(format!("--logprobs: expected at most {}, got {k}", Sampling::MOST_TOP_LOGPROBS)));
+    }
+    let mut prompts = match &asked.file {
+        Some(file) => read(file)?,
+        None => {
+            let place = if asked.score.is_some() { "--score" } else { "--prompt" };
+            let messages = asked.prompt.iter().map(|text| Message::user(text.as_str())).collect();
+            vec![Prompt { place: place.to_owned(), id: None, messages, score: asked.score.clone() }]
+        }
+    };
+    if let Some(prompt) = prompts.iter().find(|prompt| prompt.score.is_some() && asked.n > 1) {
+        return Err(Usage::error(format!("{}: expected -n 1 where text is scored, got {}", prompt.place, asked.n)));
+    }
     if let Some(system) = &asked.system {
-        prompts.iter_mut().for_each(|prompt| prompt.messages.insert(0, Message::system(system.as_str())));
+        let asks = prompts.iter_mut().filter(|prompt| !prompt.messages.is_empty());
+        asks.for_each(|prompt| prompt.messages.insert(0, Message::system(system.as_str())));
     }
     Ok(prompts)
-}
-
-fn read(file: &Path) -> anyhow::Result<Vec<Prompt>> {
-    let text = std::fs::read_to_string(file).map_err(|error| Usage(format!("{}: {error}", file.display())))?;
-    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    let prompts: Vec<Prompt> =
-        lines.map(|(at, line)| parse(format!("{}:{}", file.display(), at + 1), line)).collect::<anyhow::Result<_>>()?;
-    if prompts.is_empty() {
-        return Err(Usage::error(format!("{}: expected a JSON object a line, the file is empty", file.display())));
-    }
-    Ok(prompts)
-}
-
-fn parse(place: String, line: &str) -> anyhow::Result<Prompt> {
-    #[derive(Deserialize)]
-    struct Line {
-        id: Option<Value>,
-        prompt: Option<String>,
-        messages: Option<Vec<Message>>,
-    }
-    let wrong = |what: String| Usage::error(format!("{place}: {what}"));
-    let line: Line = serde_json::from_str(line).map_err(|error| wrong(error.to_string()))?;
-    let messages = match (line.prompt, line.messages) {
-        (Some(prompt), None) => vec![Message::user(prompt)],
-        (None, Some(messages)) if !messages.is_empty() => messages,
-        _ => {
-            return Err(wrong("expected either `prompt` (text) or `messages` (a list of role and content)".to_owned()));
-        }
-    };
-    Ok(Prompt { place, id: line.id, messages })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_are_read_and_blamed_by_number() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("p.jsonl");
-        std::fs::write(&file, "{\"prompt\": \"hi\", \"id\": 7, \"source\": \"x\"}\n\n{\"messages\": [{\"role\": \"user\", \"content\": \"ho\"}]}\n").unwrap();
-        let prompts = read(&file).unwrap();
-        assert_eq!(prompts[0].id, Some(json!(7)));
-        assert_eq!(prompts[1].messages, [Message::user("ho")]);
-        assert!(prompts[1].place.ends_with("p.jsonl:3"));
-        for (text, said) in
-            [("{\"prompt\": 3}", "p.jsonl:1: invalid type"), ("{}", "p.jsonl:1: expected either"), ("", "is empty")]
-        {
-            std::fs::write(&file, text).unwrap();
-            let error = read(&file).unwrap_err();
-            assert!(error.is::<Usage>() && error.to_string().contains(said), "{error}");
-        }
-    }
 }

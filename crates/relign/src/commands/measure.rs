@@ -2,6 +2,7 @@
 
 mod decode;
 mod roofline;
+mod sandbox;
 mod train;
 mod verify;
 
@@ -49,6 +50,17 @@ pub(crate) enum Measure {
     Decode(decode::Asked),
     /// Judged answers per second, and the errors among them
     Verify(verify::Asked),
+    /// Programs a second in the sandbox
+    Sandbox {
+        /// JSON Lines: programs, or solutions with their tests
+        file: PathBuf,
+        /// Threads that ask at the same time
+        threads: usize,
+        /// How often each is run
+        rounds: usize,
+        /// The interpreter
+        python: String,
+    },
     /// What the machine can do: the memory's speed and that of matrix products
     Roofline,
 }
@@ -70,6 +82,7 @@ pub(crate) fn run(what: &Measure) -> anyhow::Result<()> {
         Measure::Train { model, dtype, sequences, length } => train::run(model, dtype, *sequences, *length),
         Measure::Decode(asked) => decode::run(asked),
         Measure::Verify(asked) => verify::run(asked),
+        Measure::Sandbox { file, threads, rounds, python } => sandbox::run(file, *threads, *rounds, python),
         Measure::Roofline => roofline::run(),
     }
 }

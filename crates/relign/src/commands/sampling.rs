@@ -3,8 +3,10 @@
 use std::io::IsTerminal;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use relign_core::{Dtype, KvCache, RolloutWeights, Sampling};
+use relign_core::{Constraint, Dtype, KvCache, RolloutWeights, Sampling};
+use relign_model::Tokenizer;
 
+use crate::cli::Usage;
 use crate::loaded::Read;
 
 /// How answers are sampled.
@@ -19,6 +21,8 @@ pub(crate) struct SamplingArgs {
     /// The source of all randomness
     #[arg(long, value_name = "S", default_value_t = 1)]
     pub(crate) seed: u64,
+    #[command(flatten)]
+    shape: ShapeArgs,
     /// The type of products: auto, f32 or bf16
     #[arg(long, value_name = "TYPE", default_value = "auto", value_parser = dtype)]
     pub(crate) dtype: Dtype,
@@ -33,16 +37,120 @@ pub(crate) struct SamplingArgs {
     pub(crate) base: Option<String>,
 }
 
+/// What changes the distribution besides the temperature, in the order in which it does.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "What may be said, in the order in which it is settled")]
+struct ShapeArgs {
+    /// The answer is JSON of this schema, given as text or as a file; '{}' is any JSON
+    #[arg(long, value_name = "FILE|TEXT", conflicts_with = "regex")]
+    json_schema: Option<String>,
+    /// The answer matches this expression from beginning to end
+    #[arg(long, value_name = "RE")]
+    regex: Option<String>,
+    /// Add to a token's logit; TOKEN is an id or a token's text, and -100 all but forbids it
+    #[arg(long, value_name = "TOKEN=BIAS", allow_hyphen_values = true)]
+    logit_bias: Vec<String>,
+    /// Divide the logits of tokens in prompt and answer by this, multiply negative ones [default: 1]
+    #[arg(long, value_name = "X", default_value_t = 1.0, hide_default_value = true)]
+    repetition_penalty: f32,
+    /// Take this from a token's logit for each time that it was said [default: 0]
+    #[arg(long, value_name = "X", default_value_t = 0.0, hide_default_value = true, allow_hyphen_values = true)]
+    frequency_penalty: f32,
+    /// Take this from a token's logit once it was said [default: 0]
+    #[arg(long, value_name = "X", default_value_t = 0.0, hide_default_value = true, allow_hyphen_values = true)]
+    presence_penalty: f32,
+    /// Draw from the N most likely tokens; 0 is all [default: 0]
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    top_k: usize,
+    /// Draw from the most likely tokens that make up this share; 1 is all [default: 1]
+    #[arg(long, value_name = "P", default_value_t = 1.0, hide_default_value = true)]
+    top_p: f32,
+    /// Draw from tokens at least this share as likely as the most likely; 0 is all [default: 0]
+    #[arg(long, value_name = "P", default_value_t = 0.0, hide_default_value = true)]
+    min_p: f32,
+    /// End before this text; may be given more than once
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    stop: Vec<String>,
+}
+
 impl SamplingArgs {
     /// What the engine reads.
     pub(crate) fn read(&self) -> Read {
         Read { weights: self.weights, kv_cache: self.kv_cache }
     }
 
-    /// In the engine's words; `max_tokens` is taken where the call names no limit.
-    pub(crate) fn sampling(&self, max_tokens: usize) -> Sampling {
-        let max_tokens = self.max_tokens.unwrap_or(max_tokens);
-        Sampling { temperature: self.temperature, max_tokens, ..Sampling::default() }
+    /// Whether the settings make sense, as far as that is known without a model.
+    ///
+    /// # Errors
+    /// [`Usage`] with the first that does not.
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
+        self.shape.logit_bias.iter().try_for_each(|bias| split(bias).map(drop))?;
+        let plain = Self { shape: ShapeArgs { logit_bias: Vec::new(), ..self.shape.clone() }, ..self.clone() };
+        plain.sampling(1, None).map(drop)
+    }
+
+    /// In the engine's words; `max_tokens` is taken where the call names no limit, and `tokenizer` knows the ids of
+    /// tokens that are given as text.
+    ///
+    /// # Errors
+    /// [`Usage`] with what makes no sense.
+    pub(crate) fn sampling(&self, max_tokens: usize, tokenizer: Option<&Tokenizer>) -> anyhow::Result<Sampling> {
+        let shape = &self.shape;
+        let bias = shape.logit_bias.iter().map(|given| {
+            let (token, bias) = split(given)?;
+            Ok((token_id(token, tokenizer).map_err(|what| Usage(format!("--logit-bias {given}: {what}")))?, bias))
+        });
+        let sampling = Sampling {
+            temperature: self.temperature,
+            top_k: shape.top_k,
+            top_p: shape.top_p,
+            min_p: shape.min_p,
+            repetition_penalty: shape.repetition_penalty,
+            presence_penalty: shape.presence_penalty,
+            frequency_penalty: shape.frequency_penalty,
+            logit_bias: bias.collect::<anyhow::Result<_>>()?,
+            constraint: constraint(shape)?,
+            max_tokens: self.max_tokens.unwrap_or(max_tokens),
+            stop: shape.stop.clone(),
+            ..Sampling::default()
+        };
+        sampling.check().map_err(|error| Usage(format!("--{}: {}", error.path.replace('_', "-"), error.message)))?;
+        Ok(sampling)
+    }
+}
+
+fn constraint(shape: &ShapeArgs) -> anyhow::Result<Option<Constraint>> {
+    let Some(given) = &shape.json_schema else { return Ok(shape.regex.clone().map(Constraint::Regex)) };
+    let (place, text) = if given.trim_start().starts_with('{') {
+        ("--json-schema".to_owned(), given.clone())
+    } else {
+        let text = std::fs::read_to_string(given).map_err(|error| {
+            Usage(format!("--json-schema {given}: expected a file or a schema that begins with {{, {error}"))
+        })?;
+        (format!("--json-schema {given}"), text)
+    };
+    let schema = serde_json::from_str(&text).map_err(|error| Usage(format!("{place}: expected JSON: {error}")))?;
+    Ok(Some(Constraint::JsonSchema(schema)))
+}
+
+/// The parts of TOKEN=BIAS; the token may hold the sign itself.
+fn split(given: &str) -> anyhow::Result<(&str, f32)> {
+    let parts = given.rsplit_once('=').and_then(|(token, bias)| Some((token, bias.trim().parse::<f32>().ok()?)));
+    let fits = |(token, bias): &(&str, f32)| !token.is_empty() && bias.is_finite();
+    let wrong = || Usage::error(format!("--logit-bias: expected TOKEN=BIAS with a finite number, got {given}"));
+    parts.filter(fits).ok_or_else(wrong)
+}
+
+fn token_id(token: &str, tokenizer: Option<&Tokenizer>) -> Result<u32, String> {
+    if let Ok(id) = token.parse() {
+        return Ok(id);
+    }
+    let Some(tokenizer) = tokenizer else {
+        return Err("expected a token's id, for the tokenizer is the server's".to_owned());
+    };
+    match tokenizer.encode_with_specials(token)[..] {
+        [id] => Ok(id),
+        ref ids => Err(format!("expected text that is one token, got {}: {ids:?}", ids.len())),
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use anyhow::Context;
-use relign_core::{DataFile, Environment, Estimate, Recipe, Sink, Tree, find};
+use relign_core::{DataFile, Environment, Estimate, Recipe, Reward, Sink, Spent, Split, Tree, find};
 use relign_search::STRATEGIES;
 use relign_train::{ALGORITHMS, Algorithm, Outcome, Progress, Run, Saved, Trainer, TrainerOptions};
 use serde::Serialize;
@@ -54,6 +54,9 @@ struct Summary {
     model_sha256: String,
     /// The files that tasks were read from.
     data: Vec<DataFile>,
+    /// What rewards asked of servers since this process began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    judging: Option<Spent>,
     relign: &'static str,
     libtorch: &'static str,
 }
@@ -74,9 +77,9 @@ pub(crate) fn run(asked: &Asked) -> anyhow::Result<()> {
         let (least, got) = (algorithm.needs().group, group.samples());
         return Err(Usage::error(format!("strategy.n: {} compares at least {least} samples, got {got}", section.name)));
     }
+    let (environment, reward) = judged_by(&recipe)?;
     let progress = prepare(&folder, &recipe, &saved, asked.resume)?;
     let _lock = lock(&folder)?;
-    let environment: Arc<dyn Environment> = Arc::from(relign_tasks::environment(&recipe.environment)?);
     eprintln!("loading {}", recipe.model.path);
     let Loaded { path, policy, tokenizer } = Loaded::open(&recipe.model.path, recipe.model.dtype)?;
     let hash = weights_hash(&path)?;
@@ -95,8 +98,14 @@ pub(crate) fn run(asked: &Asked) -> anyhow::Result<()> {
     let interrupt = interrupts()?;
     let read = Read { weights: recipe.model.rollout_weights, kv_cache: recipe.model.kv_cache };
     let engine = engine(trainer.policy_mut(), &tokenizer, read, recipe.run.sequences, recipe.run.context)?;
-    let mut sampler =
-        Sampler::new(&recipe, engine, Arc::clone(&tokenizer), Arc::clone(&environment), Arc::clone(&interrupt))?;
+    let mut sampler = Sampler::new(
+        &recipe,
+        engine,
+        Arc::clone(&tokenizer),
+        Arc::clone(&environment),
+        reward,
+        Arc::clone(&interrupt),
+    )?;
     let held_out = folder.join("held-out");
     fs::create_dir_all(&held_out).with_context(|| held_out.display().to_string())?;
     sampler.keep = Box::new(move |step, trees| write_trees(&held_out_file(&held_out, step), trees).map_err(Into::into));
@@ -125,7 +134,9 @@ pub(crate) fn run(asked: &Asked) -> anyhow::Result<()> {
     drop(sinks);
     plot::draw(&folder, &title(&recipe))?;
     let seconds = started.elapsed().as_secs_f64();
-    let summary = summarise(&recipe, &folder, &outcome, seconds, path, hash, environment.data(), kind_name(kind))?;
+    let mut summary = summarise(&recipe, &folder, &outcome, seconds, path, hash, environment.data(), kind_name(kind))?;
+    summary.judging = sampler.spent();
+    write_summary(&folder, &summary)?;
     report(&recipe, &folder, &outcome, &summary, &asked.recipe, asked.json)
 }
 
@@ -243,12 +254,27 @@ fn summarise(
         model,
         model_sha256,
         data,
+        judging: None,
         relign: env!("CARGO_PKG_VERSION"),
         libtorch: "2.11.0",
     };
-    let file = folder.join("summary.json");
-    fs::write(&file, serde_json::to_string_pretty(&summary)? + "\n").with_context(|| file.display().to_string())?;
     Ok(summary)
+}
+
+fn write_summary(folder: &Path, summary: &Summary) -> anyhow::Result<()> {
+    let file = folder.join("summary.json");
+    fs::write(&file, serde_json::to_string_pretty(summary)? + "\n").with_context(|| file.display().to_string())
+}
+
+/// Where tasks come from and what judges the answers, ready to: what is missing is said before anything is loaded.
+fn judged_by(recipe: &Recipe) -> anyhow::Result<(Arc<dyn Environment>, Arc<dyn Reward>)> {
+    let environment: Arc<dyn Environment> = Arc::from(relign_tasks::environment(&recipe.environment)?);
+    if environment.len(Split::Train) != Some(0) {
+        environment.task(Split::Train, 0).map_err(anyhow::Error::msg)?;
+    }
+    let reward = relign_tasks::rewards(&recipe.rewards, Arc::clone(&environment))?;
+    reward.prepare().map_err(Usage::error)?;
+    Ok((environment, reward))
 }
 
 fn before_and_after(folder: &Path, steps: u64) -> Option<(Vec<Tree>, Vec<Tree>)> {
@@ -303,6 +329,9 @@ fn report(
     }
     say("")?;
     say(format!("{} steps, {} tokens, {}", summary.steps, summary.tokens, duration(summary.seconds)))?;
+    if let Some(spent) = &summary.judging {
+        say(format!("judging: {}", judged::spent(spent)))?;
+    }
     say(format!("the run            {here}"))?;
     say(format!("the curve          {here}/curve.png, curve.svg"))?;
     say(format!("the model          {here}/checkpoints/last (a Hugging Face folder)"))?;
@@ -323,6 +352,7 @@ fn one_line(text: &str) -> String {
 
 /// What a run would do and need, without doing it.
 fn dry_run(recipe: &Recipe, folder: &Path, json: bool) -> anyhow::Result<()> {
+    judged_by(recipe)?;
     let (path, checkpoint) = crate::models::open(&recipe.model.path, None)?;
     let algorithm: Box<dyn Algorithm> =
         (find("algorithm", ALGORITHMS, &recipe.algorithm.name)?.build)(recipe.algorithm.settings.clone().into())?;

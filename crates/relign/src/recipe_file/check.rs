@@ -1,6 +1,6 @@
 //! What a recipe must be beyond its types.
 
-use relign_core::{ConfigError, Recipe};
+use relign_core::{ConfigError, Recipe, Sampling};
 use serde_json::Value;
 
 use super::{Fault, fault_of, nearest};
@@ -8,12 +8,17 @@ use crate::registry::{KINDS, Kind};
 
 /// Everything in `recipe` that makes no sense, in the order of its sections.
 pub(crate) fn check(recipe: &Recipe) -> Vec<Fault> {
-    let mut faults = numbers(recipe);
+    let mut faults = sampling(&recipe.sampling);
+    faults.extend(numbers(recipe));
     named(&mut faults, "environment", &recipe.environment.name, "environment", &recipe.environment.settings);
     for (index, reward) in recipe.rewards.iter().enumerate() {
         // The environment's own score may be a part; it is no entry of the table.
         if reward.name != "environment" {
-            named(&mut faults, "reward", &reward.name, &format!("rewards.{index}"), &reward.settings);
+            let section = format!("rewards.{index}");
+            match relign_tasks::in_full(&reward.name, &reward.settings) {
+                Ok((name, settings)) => named(&mut faults, "reward", name, &section, &settings),
+                Err(ConfigError { path, message }) => faults.push(Fault::at(format!("{section}.{path}"), message)),
+            }
         }
     }
     named(&mut faults, "strategy", &recipe.strategy.name, "strategy", &recipe.strategy.settings);
@@ -51,6 +56,28 @@ fn fault_in(kind: &Kind, name: &str, settings: &serde_json::Map<String, Value>) 
     Some(fault)
 }
 
+/// Settings that make no sense, or none where a policy is trained on what was sampled.
+fn sampling(sampling: &Sampling) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    if let Err(error) = sampling.check() {
+        faults.push(error);
+    }
+    for departure in sampling.departures() {
+        let ConfigError { path, message } = departure;
+        let message = format!(
+            "{message}: training differentiates the distribution that was sampled from, and its loss knows of no setting \
+             that changes it but the temperature"
+        );
+        faults.push(ConfigError { path, message });
+    }
+    for (name, asked) in [("top_logprobs", sampling.top_logprobs), ("score_from", sampling.score_from)] {
+        if let Some(asked) = asked {
+            faults.push(ConfigError::at(name, format!("expected none, for nothing in a run reads them, got {asked}")));
+        }
+    }
+    faults.into_iter().map(|fault| fault.within("sampling")).map(|fault| Fault::at(fault.path, fault.message)).collect()
+}
+
 fn numbers(recipe: &Recipe) -> Vec<Fault> {
     let mut faults = Vec::new();
     let mut want = |holds: bool, path: &str, expected: &str, got: &dyn std::fmt::Display| {
@@ -69,14 +96,6 @@ fn numbers(recipe: &Recipe) -> Vec<Fault> {
     for (index, reward) in rewards.iter().enumerate() {
         want(reward.weight.is_finite(), &format!("rewards.{index}.weight"), "a finite number", &reward.weight);
     }
-    want(from_zero(sampling.temperature.into()), "sampling.temperature", "a number from 0 up", &sampling.temperature);
-    want(sampling.max_tokens > 0, "sampling.max_tokens", "at least 1", &sampling.max_tokens);
-    want(
-        !sampling.stop.iter().any(String::is_empty),
-        "sampling.stop",
-        "texts of at least one character",
-        &"an empty one",
-    );
     want(from_zero(optimizer.lr), "optimizer.lr", "a number from 0 up", &optimizer.lr);
     for beta in [optimizer.betas.0, optimizer.betas.1] {
         want((0.0..1.0).contains(&beta), "optimizer.betas", "two numbers from 0 to below 1", &beta);

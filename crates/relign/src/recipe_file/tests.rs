@@ -93,6 +93,28 @@ fn numbers_that_make_no_sense_are_all_named_at_once() {
 }
 
 #[test]
+fn a_distribution_that_training_does_not_know_is_refused_where_it_stands() {
+    for (setting, name, expected) in [
+        ("top_k = 50", "top_k", "expected 0, got 50"),
+        ("top_p = 0.9", "top_p", "expected 1, got 0.9"),
+        ("min_p = 0.05", "min_p", "expected 0, got 0.05"),
+        ("repetition_penalty = 1.1", "repetition_penalty", "expected 1, got 1.1"),
+        ("presence_penalty = 0.5", "presence_penalty", "expected 0, got 0.5"),
+        ("frequency_penalty = 0.5", "frequency_penalty", "expected 0, got 0.5"),
+        ("logit_bias = {\"7\" = 2.0}", "logit_bias", "expected none, got that of 1 tokens"),
+        ("constraint = {regex = \"[0-9]+\"}", "constraint", "expected none, got one"),
+    ] {
+        let said = says("[run]", &format!("[sampling]\n{setting}\n[run]"), &[]);
+        let message = format!("sampling.{name}: {expected}: training differentiates the distribution");
+        assert!(said.contains(&message) && said.contains("r.toml:15:1"), "{said}");
+    }
+    let said = says("[run]", "[sampling]\ntop_k = 50\ntop_p = 0.5\ntop_logprobs = 3\n[run]", &[]);
+    for name in ["sampling.top_k", "sampling.top_p", "sampling.top_logprobs: expected none, for nothing in a run"] {
+        assert!(said.contains(name), "{said}");
+    }
+}
+
+#[test]
 fn what_is_not_toml_is_shown_where_it_breaks() {
     let said = says("steps = 60", "steps = ", &[]);
     assert!(said.starts_with("not TOML: ") && said.contains("--> r.toml:15:"), "{said}");

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::OnceLock;
 
-use relign_core::{DataFile, Environment, Message, Reward, Score, Seed, Split, Task, Transcript};
+use relign_core::{DataFile, Environment, Message, Reward, RewardNeeds, Score, Seed, Split, Task, Transcript};
 
 use super::table::At;
 use super::{Found, Row, Rows, Templates, seen};
@@ -262,6 +262,10 @@ impl Environment for Posed {
 
     fn score(&self, task: &Task, transcript: &Transcript) -> Score {
         self.spec.reward.score(task, transcript)
+    }
+
+    fn needs(&self) -> RewardNeeds {
+        self.spec.reward.needs()
     }
 
     fn oracle(&self, task: &Task) -> Transcript {

@@ -18,10 +18,12 @@ pub mod math500;
 pub mod mbpp;
 pub mod medqa;
 pub mod pubmedqa;
+pub mod verifiers;
 
 pub use arithmetic::Arithmetic;
 pub use countdown::Countdown;
 pub use dataset::Dataset;
+pub use verifiers::Verifiers;
 
 /// All environments. A hyphen in a name is an underscore in its file's.
 pub const ENVIRONMENTS: &[Entry<dyn Environment>] = &[
@@ -40,4 +42,5 @@ pub const ENVIRONMENTS: &[Entry<dyn Environment>] = &[
     mbpp::ENTRY,
     medqa::ENTRY,
     pubmedqa::ENTRY,
+    verifiers::ENTRY,
 ];

@@ -87,7 +87,9 @@ impl Reward for Runner {
         let prefix = fact("prefix").unwrap_or_default();
         let solution = completed(&code, prefix, entry_point, language);
         let score = if let Some(tests) = fact("tests") {
-            self.0.test(language, &Tests { solution: &solution, prefix, entry_point, tests }).map(|judged| told(judged, fenced))
+            self.0
+                .test(language, &Tests { solution: &solution, prefix, entry_point, tests })
+                .map(|judged| told(judged, fenced))
         } else if let Some(cases) = fact("cases") {
             match serde_json::from_str::<Vec<Case>>(cases) {
                 Ok(cases) if !cases.is_empty() => self.cases(language, &solution, &cases),
@@ -183,14 +185,17 @@ fn completed(code: &str, prefix: &str, entry_point: &str, language: Language) ->
     let defines = |line: &str| {
         let line = line.trim_start_matches("pub ").trim_start_matches("export ").trim_start_matches("async ");
         let named = |word: &str| {
-            line.strip_prefix(word).map(str::trim_start).and_then(|rest| rest.strip_prefix(entry_point)).is_some_and(
-                |rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_'),
-            )
+            line.strip_prefix(word)
+                .map(str::trim_start)
+                .and_then(|rest| rest.strip_prefix(entry_point))
+                .is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_'))
         };
         match language {
             Language::Python => named("def ") || named("class ") || (named("") && line.contains('=')),
             Language::Rust => named("fn "),
-            Language::JavaScript => named("function ") || named("function* ") || named("const ") || named("let ") || named("var "),
+            Language::JavaScript => {
+                named("function ") || named("function* ") || named("const ") || named("let ") || named("var ")
+            }
             Language::C => !line.starts_with([' ', '\t']) && line.contains(&format!("{entry_point}(")),
         }
     };
@@ -222,7 +227,10 @@ mod tests {
     fn programs_are_found_in_answers() {
         let found = |text: &str| extracted(text, Language::Python);
         let block = |text: &str| Some((text.to_owned(), true));
-        assert_eq!(found("So:\n```python\nx = 1\n```\nor\n```py\nx = 2\n```\nIt prints\n```text\n3\n```"), block("x = 2\n"));
+        assert_eq!(
+            found("So:\n```python\nx = 1\n```\nor\n```py\nx = 2\n```\nIt prints\n```text\n3\n```"),
+            block("x = 2\n")
+        );
         assert_eq!(found("```\nx = 1\n```\n```rust\nfn f() {}\n```"), block("x = 1\n"));
         assert_eq!(found("1. So\n   ```python\n   if x:\n       y\n   ```"), block("if x:\n    y\n"));
         assert_eq!(found("```python\ncut = 1\nof"), block("cut = 1\nof\n"));

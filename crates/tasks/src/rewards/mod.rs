@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use relign_core::{Entry, Environment, Reward, Score, Task, Transcript};
+use relign_core::{Entry, Environment, Reward, RewardNeeds, Score, Task, Transcript};
 
 pub mod by_form;
 pub mod choice;
@@ -12,13 +12,17 @@ pub mod exact_match;
 pub mod f1;
 pub mod final_number;
 pub mod format;
+pub mod http;
+pub mod judge;
 pub mod label;
 pub mod language;
 pub mod length;
 pub mod math;
 pub mod numeric;
 pub mod overlong;
+pub mod python;
 pub mod repetition;
+pub(crate) mod server;
 mod stated;
 mod units;
 mod weighted;
@@ -26,7 +30,10 @@ mod weighted;
 pub use code::Code;
 pub use final_number::FinalNumber;
 pub use format::Format;
+pub use http::Http;
+pub use judge::Judge;
 pub use length::Length;
+pub use python::Python;
 pub(crate) use stated::last_boxed;
 pub use weighted::Weighted;
 
@@ -39,12 +46,15 @@ pub const REWARDS: &[Entry<dyn Reward>] = &[
     f1::ENTRY,
     final_number::ENTRY,
     format::ENTRY,
+    http::ENTRY,
+    judge::ENTRY,
     label::ENTRY,
     language::ENTRY,
     length::ENTRY,
     math::ENTRY,
     numeric::ENTRY,
     overlong::ENTRY,
+    python::ENTRY,
     repetition::ENTRY,
 ];
 
@@ -67,6 +77,10 @@ impl Reward for Own {
     fn score(&self, task: &Task, transcript: &Transcript) -> Score {
         self.0.score(task, transcript)
     }
+
+    fn needs(&self) -> RewardNeeds {
+        self.0.needs()
+    }
 }
 
 /// The model's last turn without verbatim repetitions of what it was asked: whoever repeats the
@@ -79,4 +93,19 @@ pub(crate) fn said<'a>(task: &Task, transcript: &'a Transcript) -> Cow<'a, str> 
         }
     }
     text
+}
+
+/// Scores several transcripts on up to `threads` threads, in their order.
+pub(crate) fn at_once(threads: usize, group: &[Transcript], score: impl Fn(&Transcript) -> Score + Sync) -> Vec<Score> {
+    let share = group.len().div_ceil(threads.max(1)).max(1);
+    std::thread::scope(|scope| {
+        let each = |part: &[Transcript]| part.iter().map(&score).collect::<Vec<_>>();
+        let threads: Vec<_> = group.chunks(share).map(|part| scope.spawn(move || each(part))).collect();
+        let parts = threads.into_iter().zip(group.chunks(share));
+        let judged = parts.map(|(thread, part)| {
+            let panicked = |_| part.iter().map(|_| Score::failed("the reward panicked")).collect();
+            thread.join().unwrap_or_else(panicked)
+        });
+        judged.flatten().collect()
+    })
 }

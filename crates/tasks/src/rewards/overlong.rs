@@ -69,8 +69,8 @@ impl Reward for Overlong {
     fn score(&self, _task: &Task, transcript: &Transcript) -> Score {
         let (length, unit) = match self.unit {
             Unit::Characters => (transcript.last().chars().count(), "characters"),
-            Unit::Tokens => match transcript.tokens {
-                Some(tokens) => (tokens, "tokens"),
+            Unit::Tokens => match &transcript.ids {
+                Some(ids) => (ids.len(), "tokens"),
                 None => {
                     return Score::failed(
                         "expected the number of sampled tokens, which nobody told; set unit = \"characters\"",
@@ -93,7 +93,10 @@ mod tests {
     #[test]
     fn the_papers_formula() {
         let reward = Overlong::default();
-        let score = |tokens| reward.score(&Task::default(), &Transcript { tokens, ..Transcript::of("", true) });
+        let score = |tokens: Option<usize>| {
+            let ids = tokens.map(|count| vec![0; count]);
+            reward.score(&Task::default(), &Transcript { ids, ..Transcript::of("", true) })
+        };
         // Their setting: 16,384 tokens are free, 20,480 the most.
         for (tokens, value) in
             [(0, 0.0), (16_384, 0.0), (17_408, -0.25), (18_432, -0.5), (20_480, -1.0), (30_000, -1.0)]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use relign_core::{ConfigError, Reward, Score, Task, Transcript, Verdict, When};
+use relign_core::{ConfigError, Reward, RewardNeeds, Score, Spent, Task, Transcript, Verdict, When};
 
 /// The weighted sum of named rewards, some of them behind gates.
 ///
@@ -66,41 +66,111 @@ impl Weighted {
 
 impl Reward for Weighted {
     fn score(&self, task: &Task, transcript: &Transcript) -> Score {
-        let mut verdict = None;
-        let mut value = 0.0;
-        let mut parts = BTreeMap::new();
-        let mut reasons = Vec::new();
-        // What each part said; none behind a closed gate.
-        let mut said: Vec<Option<(Verdict, f64)>> = Vec::with_capacity(self.parts.len());
+        let mut scores = self.score_group(task, std::slice::from_ref(transcript));
+        scores.pop().unwrap_or_else(|| Score::failed("expected a score, got none"))
+    }
+
+    fn score_group(&self, task: &Task, group: &[Transcript]) -> Vec<Score> {
+        let mut sums: Vec<Sum> = group.iter().map(|_| Sum::default()).collect();
         for Part { name, weight, gate, reward } in &self.parts {
-            let open = gate.is_none_or(|(place, least)| {
-                said[place].is_some_and(|(verdict, worth)| match least {
-                    Some(least) => worth >= least,
-                    None => verdict == Verdict::Correct,
-                })
-            });
-            if !open {
-                said.push(None);
-                parts.insert(name.clone(), 0.0);
-                continue;
+            // Nobody is asked about what failed already, nor behind a closed gate.
+            let mut open = Vec::with_capacity(group.len());
+            for (place, sum) in sums.iter_mut().enumerate().filter(|(_, sum)| sum.failed.is_none()) {
+                if sum.allows(*gate) {
+                    open.push(place);
+                } else {
+                    sum.shut(name);
+                }
             }
-            let score = reward.score(task, transcript);
-            if score.verdict == Verdict::Failed || !score.value.is_finite() {
-                let why = if score.value.is_finite() { score.reason } else { format!("its value is {}", score.value) };
-                return Score::failed(format!("reward `{name}`: {why}"));
+            let scores = match &open[..] {
+                [] => continue,
+                [one] => vec![reward.score(task, &group[*one])],
+                all if all.len() == group.len() => reward.score_group(task, group),
+                some => {
+                    let some: Vec<Transcript> = some.iter().map(|&place| group[place].clone()).collect();
+                    reward.score_group(task, &some)
+                }
+            };
+            let (expected, got) = (open.len(), scores.len());
+            let mut scores = scores.into_iter();
+            for place in open {
+                let score = scores.next().filter(|_| expected == got).unwrap_or_else(|| {
+                    Score::failed(format!("expected {expected} scores, one for each answer, got {got}"))
+                });
+                sums[place].add(name, *weight, score);
             }
-            said.push(Some((score.verdict, score.value)));
-            value += weight * score.value;
-            parts.insert(name.clone(), weight * score.value);
-            if !score.reason.is_empty() {
-                reasons.push(format!("{name}: {}", score.reason));
-            }
-            verdict.get_or_insert(score.verdict);
         }
-        match verdict {
-            None => Score::failed("expected at least one reward, got none"),
-            Some(_) if !value.is_finite() => Score::failed(format!("expected a finite sum of rewards, got {value}")),
-            Some(verdict) => Score { verdict, value, parts, reason: reasons.join("; ") },
+        sums.into_iter().map(Sum::score).collect()
+    }
+
+    fn needs(&self) -> RewardNeeds {
+        self.parts.iter().fold(RewardNeeds::default(), |needs, part| needs.and(part.reward.needs()))
+    }
+
+    fn prepare(&self) -> Result<(), String> {
+        self.parts
+            .iter()
+            .try_for_each(|Part { name, reward, .. }| reward.prepare().map_err(|why| format!("reward `{name}`: {why}")))
+    }
+
+    fn spent(&self) -> Option<Spent> {
+        self.parts.iter().filter_map(|part| part.reward.spent()).reduce(Spent::and)
+    }
+}
+
+/// The sum of one answer on its way.
+#[derive(Default)]
+struct Sum {
+    verdict: Option<Verdict>,
+    value: f64,
+    parts: BTreeMap<String, f64>,
+    reasons: Vec<String>,
+    failed: Option<String>,
+    /// What each part said; none behind a closed gate.
+    said: Vec<Option<(Verdict, f64)>>,
+}
+
+impl Sum {
+    /// Whether a gate is open.
+    fn allows(&self, gate: Option<(usize, Option<f64>)>) -> bool {
+        gate.is_none_or(|(place, least)| {
+            self.said[place].is_some_and(|(verdict, worth)| match least {
+                Some(least) => worth >= least,
+                None => verdict == Verdict::Correct,
+            })
+        })
+    }
+
+    /// Notes a part behind a closed gate.
+    fn shut(&mut self, name: &str) {
+        self.said.push(None);
+        self.parts.insert(name.to_owned(), 0.0);
+    }
+
+    fn add(&mut self, name: &str, weight: f64, score: Score) {
+        if score.verdict == Verdict::Failed || !score.value.is_finite() {
+            let why = if score.value.is_finite() { score.reason } else { format!("its value is {}", score.value) };
+            self.failed = Some(format!("reward `{name}`: {why}"));
+            return;
+        }
+        self.said.push(Some((score.verdict, score.value)));
+        self.value += weight * score.value;
+        self.parts.insert(name.to_owned(), weight * score.value);
+        if !score.reason.is_empty() {
+            self.reasons.push(format!("{name}: {}", score.reason));
+        }
+        self.verdict.get_or_insert(score.verdict);
+    }
+
+    fn score(self) -> Score {
+        let Self { verdict, value, parts, reasons, failed, .. } = self;
+        match (failed, verdict) {
+            (Some(why), _) => Score::failed(why),
+            (None, None) => Score::failed("expected at least one reward, got none"),
+            (None, Some(_)) if !value.is_finite() => {
+                Score::failed(format!("expected a finite sum of rewards, got {value}"))
+            }
+            (None, Some(verdict)) => Score { verdict, value, parts, reason: reasons.join("; ") },
         }
     }
 }

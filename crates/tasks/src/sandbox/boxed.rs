@@ -8,10 +8,10 @@ use std::sync::mpsc::{Sender, channel};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
+use super::Unavailable;
 use super::inside::{REPORT, STEPS, enter};
 use super::meter::{Meter, Scope};
 use super::plan::{Kind, Plan, Start};
-use super::Unavailable;
 
 /// A process tree in namespaces of its own. Dropped, it is gone: killed and waited for.
 #[derive(Debug)]
@@ -81,13 +81,15 @@ fn starter() -> Sender<Job> {
         .get_or_init(|| {
             let (sender, jobs) = channel::<Job>();
             // Without the thread the channel closes, and whoever asks is told so.
-            let _ = std::thread::Builder::new().name("sandbox".to_owned()).spawn(move || jobs.iter().for_each(|job| job()));
+            let _ =
+                std::thread::Builder::new().name("sandbox".to_owned()).spawn(move || jobs.iter().for_each(|job| job()));
             sender
         })
         .clone()
 }
 
-const NAMESPACES: i32 = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
+const NAMESPACES: i32 =
+    libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
 
 fn spawn(plan: &Plan) -> Result<Boxed, Unavailable> {
     let (told, report) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
@@ -113,11 +115,11 @@ fn spawn(plan: &Plan) -> Result<Boxed, Unavailable> {
 fn refused(step: &'static str, error: std::io::Error) -> Unavailable {
     let on = |path: &str, value: &str| std::fs::read_to_string(path).is_ok_and(|content| content.trim() == value);
     let advice = if on("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1") {
-        "; this system keeps ordinary users from making namespaces: `sysctl kernel.apparmor_restrict_unprivileged_userns=0` as root lets them"
+        "this system keeps ordinary users from making namespaces: `sysctl kernel.apparmor_restrict_unprivileged_userns=0` as root lets them"
     } else if on("/proc/sys/kernel/unprivileged_userns_clone", "0") || on("/proc/sys/user/max_user_namespaces", "0") {
-        "; this system has no user namespaces for ordinary users: see `sysctl kernel.unprivileged_userns_clone user.max_user_namespaces`"
+        "this system has no user namespaces for ordinary users: see `sysctl kernel.unprivileged_userns_clone user.max_user_namespaces`"
     } else {
-        "; in a container, it must allow user namespaces and an unmasked /proc (docker: --security-opt seccomp=unconfined --security-opt systempaths=unconfined). `unsafe_no_sandbox = true` in the reward's settings runs programs without any isolation"
+        "in a container, it must allow user namespaces and an unmasked /proc (docker: --security-opt seccomp=unconfined --security-opt systempaths=unconfined)"
     };
     Unavailable::Isolation { step, error, advice }
 }

@@ -26,7 +26,15 @@ pub(super) struct Build<'a> {
     args: &'static [&'static str],
 }
 
-const RUST: &[&str] = &["--edition=2021", "-Copt-level=1", "-Cdebuginfo=0", "-Cstrip=symbols", "-Ccodegen-units=1", "-Awarnings", "-Cpanic=unwind"];
+const RUST: &[&str] = &[
+    "--edition=2021",
+    "-Copt-level=1",
+    "-Cdebuginfo=0",
+    "-Cstrip=symbols",
+    "-Ccodegen-units=1",
+    "-Awarnings",
+    "-Cpanic=unwind",
+];
 const C: &[&str] = &["-O1", "-std=gnu17", "-w"];
 
 impl<'a> Build<'a> {
@@ -72,15 +80,18 @@ impl<'a> Build<'a> {
         }
         let out = folder.path().join("out");
         std::fs::create_dir(&out)?;
-        // A box of root's is nobody, who must be able to write here for the moment.
-        std::fs::set_permissions(&out, std::fs::Permissions::from_mode(0o777))?;
+        // A box of root's is nobody, to whom this belongs for the moment.
+        own(&out, isolated, true)?;
         let outcome = run(self.start(tool, isolated, folder.path()), Input::Text(b""))?;
         let program = out.join("program");
         let plain = std::fs::symlink_metadata(&program).is_ok_and(|kind| kind.is_file());
         if outcome.ending != Ending::Exit(0) || !plain {
             return Ok(Err(outcome));
         }
-        std::fs::set_permissions(&out, std::fs::Permissions::from_mode(0o755))?;
+        for made in [&program, &out] {
+            own(made, isolated, false)?;
+            std::fs::set_permissions(made, std::fs::Permissions::from_mode(0o755))?;
+        }
         // Two that build the same text make the same program: whoever comes second uses the first's.
         if std::fs::rename(&out, &kept).is_err() && !kept.join("program").exists() {
             return Err(Unavailable::Broken(format!("cannot keep a build in {}", home.display())));
@@ -128,11 +139,22 @@ impl<'a> Build<'a> {
     }
 }
 
+/// Gives a folder to who writes in it, or takes it back. Only root has somebody to give it to.
+fn own(path: &Path, isolated: bool, theirs: bool) -> std::io::Result<()> {
+    let user = rustix::process::geteuid().as_raw();
+    if user != 0 || !isolated || !super::plan::may_do_all() {
+        return Ok(());
+    }
+    std::os::unix::fs::chown(path, Some(if theirs { super::plan::NOBODY } else { user }), None)
+}
+
 /// Where builds are kept: `RELIGN_BUILDS`, or the user's cache.
 fn home() -> Result<PathBuf, Unavailable> {
     let folder = std::env::var_os("RELIGN_BUILDS").map(PathBuf::from).or_else(|| {
         let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-        cache.or_else(|| Some(Path::new(&std::env::var_os("HOME")?).join(".cache"))).map(|cache| cache.join("relign/builds"))
+        cache
+            .or_else(|| Some(Path::new(&std::env::var_os("HOME")?).join(".cache")))
+            .map(|cache| cache.join("relign/builds"))
     });
     let folder = folder.unwrap_or_else(|| std::env::temp_dir().join("relign-builds"));
     std::fs::create_dir_all(&folder)

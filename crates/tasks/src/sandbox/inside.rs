@@ -11,7 +11,9 @@ use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind_recursive, mount_change, unmount};
+use rustix::mount::{
+    MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind_recursive, mount_change, unmount,
+};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal};
 use rustix::thread::{Gid, Uid, UnshareFlags};
 
@@ -197,9 +199,8 @@ fn protect(path: &CStr, below: bool, read_only: bool, device: bool) -> rustix::i
     const MOUNT_ATTR_RDONLY: u64 = 1;
     const MOUNT_ATTR_NOSUID: u64 = 2;
     const MOUNT_ATTR_NODEV: u64 = 4;
-    let set = MOUNT_ATTR_NOSUID
-        | if device { 0 } else { MOUNT_ATTR_NODEV }
-        | if read_only { MOUNT_ATTR_RDONLY } else { 0 };
+    let set =
+        MOUNT_ATTR_NOSUID | if device { 0 } else { MOUNT_ATTR_NODEV } | if read_only { MOUNT_ATTR_RDONLY } else { 0 };
     let attributes = MountAttr { set, clear: 0, propagation: 0, user: 0 };
     let flags = if below { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: the path ends in a zero byte and the struct has the size that is told.

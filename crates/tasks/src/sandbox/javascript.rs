@@ -38,7 +38,8 @@ pub(super) fn heap(limits: &Limits) -> std::ffi::OsString {
 /// Tests need the entry point's name: the solution is reached through it.
 pub(super) fn test(sandbox: &Sandbox, tests: &Tests<'_>) -> Result<Judged, Unavailable> {
     let name = tests.entry_point;
-    let fit = name.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '$') && !name.starts_with(|c: char| c.is_numeric());
+    let fit = name.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '$')
+        && !name.starts_with(|c: char| c.is_numeric());
     if name.is_empty() || !fit {
         return Err(Unavailable::Broken(format!(
             "tests of JavaScript need the fact `entry_point`: expected the name of a function, got `{name}`"
@@ -46,11 +47,17 @@ pub(super) fn test(sandbox: &Sandbox, tests: &Tests<'_>) -> Result<Judged, Unava
     }
     let tool = sandbox.tool(Language::JavaScript)?;
     let (asking, answering) = (tempfile::tempdir()?, tempfile::tempdir()?);
-    readable(asking.path(), "program.js", &format!("{WIRE}{ASK}const {name} = relignAsk({name:?});\n{}\n", tests.tests))?;
+    readable(
+        asking.path(),
+        "program.js",
+        &format!("{WIRE}{ASK}const {name} = relignAsk({name:?});\n{}\n", tests.tests),
+    )?;
     // The harness's part stands outside of the solution's scope.
     let body = format!("{}\n; return {name};", tests.solution);
     let quoted = serde_json::to_string(&body).map_err(|error| Unavailable::Broken(error.to_string()))?;
-    let load = format!("const relignEntry = new Function(\"require\", \"module\", \"exports\", {quoted})(require, {{ exports: {{}} }}, {{}});\n");
+    let load = format!(
+        "const relignEntry = new Function(\"require\", \"module\", \"exports\", {quoted})(require, {{ exports: {{}} }}, {{}});\n"
+    );
     readable(answering.path(), "program.js", &format!("{WIRE}{load}{ANSWER}"))?;
     let args = || vec![heap(sandbox.limits()), "/program/program.js".into()];
     two(

@@ -167,13 +167,15 @@ pub struct Outcome {
 #[derive(Debug, thiserror::Error)]
 pub enum Unavailable {
     /// Isolation cannot be set up.
-    #[error("no isolation for programs: {step} failed: {error}{advice}")]
+    #[error(
+        "no isolation for programs: {step} failed: {error}; {advice}; only `unsafe_no_sandbox = true` runs them as they are"
+    )]
     Isolation {
         /// What failed.
         step: &'static str,
         /// The system's words.
         error: std::io::Error,
-        /// What to do about it; may be empty.
+        /// What to do about it.
         advice: &'static str,
     },
     /// An interpreter or a compiler is missing.

@@ -7,7 +7,9 @@ use std::io::IoSlice;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::net::{AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType};
+use rustix::net::{
+    AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+};
 use serde::Serialize;
 
 use super::boxed::Boxed;
@@ -77,7 +79,10 @@ impl Worker {
             if watch.wall() > std::time::Duration::from_secs(30) || ready.as_ref().is_some_and(Vec::is_empty) {
                 complaints.take();
                 let words = String::from_utf8_lossy(&complaints.text).trim().to_owned();
-                return Err(Unavailable::Broken(format!("{} did not start in its box: {words}", tool.program.display())));
+                return Err(Unavailable::Broken(format!(
+                    "{} did not start in its box: {words}",
+                    tool.program.display()
+                )));
             }
             let _ = watch.glance(&[]);
         }
@@ -122,15 +127,18 @@ struct Ended {
     how: i32,
     cpu_micros: u64,
     peak_memory: u64,
+    /// Whether nothing of it is left.
+    clean: bool,
 }
 
 fn ended(message: &[u8]) -> Option<Ended> {
     let mut words = message.chunks_exact(8).filter_map(|word| Some(i64::from_le_bytes(word.try_into().ok()?)));
-    let (how, micros, kilobytes) = (words.next()?, words.next()?, words.next()?);
+    let (how, micros, kilobytes, clean) = (words.next()?, words.next()?, words.next()?, words.next()? != 0);
     Some(Ended {
         how: i32::try_from(how).ok()?,
         cpu_micros: u64::try_from(micros).ok()?,
         peak_memory: u64::try_from(kilobytes).ok()? << 10,
+        clean,
     })
 }
 
@@ -184,10 +192,9 @@ impl Pair {
             }
         };
         if end.is_none() && stopped.is_none() {
-            // The server ends itself where a program left what it cannot clear, after the program's end.
             return broken("the fork server ended");
         }
-        self.healthy = stopped.is_none();
+        self.healthy = end.as_ref().is_some_and(|end| end.clean);
         let whole = stdout.take() & stderr.take();
         let (spent, peak) = end.as_ref().map_or((0, 0), |end| (end.cpu_micros, end.peak_memory));
         let cpu = std::time::Duration::from_micros(spent).max(watch.cpu);
@@ -248,7 +255,11 @@ impl Pair {
                 && let Some(message) = server.receive()?
             {
                 let Some(said) = ended(&message) else {
-                    return if word.is_some() { broken("the fork server ended") } else { broken("the fork server died") };
+                    return if word.is_some() {
+                        broken("the fork server ended")
+                    } else {
+                        broken("the fork server died")
+                    };
                 };
                 end = Some(said);
             }
@@ -260,7 +271,7 @@ impl Pair {
                 break;
             }
         }
-        self.healthy = end.is_some();
+        self.healthy = end.as_ref().is_some_and(|end| end.clean);
         let Some((verdict, why, tester_micros)) = word else { return broken("the tester said nothing") };
         let spent = end.map_or(0, |end| end.cpu_micros) + tester_micros;
         if std::time::Duration::from_micros(spent) > limits.cpu() {
@@ -274,4 +285,3 @@ impl Pair {
         }
     }
 }
-

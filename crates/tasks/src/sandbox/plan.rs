@@ -6,14 +6,14 @@ use std::os::fd::{BorrowedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use rustix::process::{Resource, geteuid, getegid};
+use rustix::process::{Resource, getegid, geteuid};
 use seccompiler::BpfProgram;
 
 use super::{Limits, Unavailable};
 
 /// Who a box is to itself; outside it is the user, or nobody where RELIGN runs as root.
 const INSIDE: u32 = 1000;
-const NOBODY: u32 = 65534;
+pub(super) const NOBODY: u32 = 65534;
 
 /// A part of the system that a box sees.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -105,7 +105,8 @@ pub(super) struct Plan {
 unsafe impl Send for Plan {}
 
 fn c(text: impl AsRef<std::ffi::OsStr>) -> Result<CString, Unavailable> {
-    CString::new(text.as_ref().as_bytes()).map_err(|_| Unavailable::Broken(format!("a zero byte in {:?}", text.as_ref())))
+    CString::new(text.as_ref().as_bytes())
+        .map_err(|_| Unavailable::Broken(format!("a zero byte in {:?}", text.as_ref())))
 }
 
 impl Plan {
@@ -158,12 +159,19 @@ impl Plan {
 }
 
 /// Whether this process may make mounts without a user namespace of its own.
-fn may_do_all() -> bool {
+pub(super) fn may_do_all() -> bool {
     const CAP_SYS_ADMIN: u32 = 21;
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     let effective = effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(0);
-    geteuid().is_root() && effective >> CAP_SYS_ADMIN & 1 == 1
+    // In a container without further users there is no nobody to become.
+    let users = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let mut ranges = users.lines().filter_map(|line| {
+        let mut numbers = line.split_whitespace().map(|number| number.parse::<u64>().unwrap_or(0));
+        let (first, _, count) = (numbers.next()?, numbers.next()?, numbers.next()?);
+        Some(first..first + count)
+    });
+    geteuid().is_root() && effective >> CAP_SYS_ADMIN & 1 == 1 && ranges.any(|range| range.contains(&u64::from(NOBODY)))
 }
 
 /// What the loader and the C library look for.
@@ -192,7 +200,13 @@ fn steps(binds: &[Bind]) -> Result<Vec<Step>, Unavailable> {
     }
     steps.push(Step::File(c("/etc/passwd")?, USERS));
     steps.push(Step::File(c("/etc/group")?, GROUPS));
-    for (at, to) in [("shm", "/tmp"), ("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"), ("stderr", "/proc/self/fd/2")] {
+    for (at, to) in [
+        ("shm", "/tmp"),
+        ("fd", "/proc/self/fd"),
+        ("stdin", "/proc/self/fd/0"),
+        ("stdout", "/proc/self/fd/1"),
+        ("stderr", "/proc/self/fd/2"),
+    ] {
         steps.push(Step::Link { at: c(Path::new("/dev").join(at))?, to: c(to)? });
     }
     for device in DEVICES {
@@ -215,7 +229,9 @@ fn steps(binds: &[Bind]) -> Result<Vec<Step>, Unavailable> {
     all.sort_by_key(|bind| bind.to.components().count());
     let mut mounted: Vec<Bind> = Vec::new();
     for bind in all {
-        let covered = |other: &Bind| !bind.writable && bind.from == bind.to && other.from == other.to && bind.to.starts_with(&other.to);
+        let covered = |other: &Bind| {
+            !bind.writable && bind.from == bind.to && other.from == other.to && bind.to.starts_with(&other.to)
+        };
         let Ok(kind) = std::fs::metadata(&bind.from) else { continue };
         if mounted.iter().any(covered) {
             continue;

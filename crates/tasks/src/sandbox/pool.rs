@@ -109,7 +109,8 @@ impl Sandbox {
         match language {
             Language::Python => {
                 let spec = Spec { prefix: tests.prefix, entry_point: tests.entry_point, tests: tests.tests };
-                let word = self.with_pair(|pair, tool| pair.test(tool, self.isolated, tests.solution, &spec, &self.limits))?;
+                let word =
+                    self.with_pair(|pair, tool| pair.test(tool, self.isolated, tests.solution, &spec, &self.limits))?;
                 match word {
                     Err(ending) => Ok(Judged::Stopped(ending)),
                     Ok(Word::Passed) => Ok(Judged::Passed),

@@ -193,7 +193,14 @@ pub(super) fn run(mut start: Start<'_>, input: Input<'_>) -> Result<Outcome, Una
         (None, Some(end)) => ending(end.how),
         (None, None) => return Err(Unavailable::Broken("the first process of a box was killed".to_owned())),
     };
-    Ok(Outcome { ending, cpu, wall, peak_memory: peak.max(watch.peak_memory), stdout: stdout.text, stderr: stderr.text })
+    Ok(Outcome {
+        ending,
+        cpu,
+        wall,
+        peak_memory: peak.max(watch.peak_memory),
+        stdout: stdout.text,
+        stderr: stderr.text,
+    })
 }
 
 /// Whether there is something to read now.

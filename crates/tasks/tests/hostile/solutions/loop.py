@@ -1,0 +1,4 @@
+# Never answers.
+def square(x):
+    while True:
+        pass

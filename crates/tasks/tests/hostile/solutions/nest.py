@@ -1,0 +1,5 @@
+# Answers something endlessly deep.
+def square(x):
+    deep = []
+    deep.append(deep)
+    return deep

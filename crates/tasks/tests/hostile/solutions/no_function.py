@@ -1,0 +1,2 @@
+# Is a number where a function is asked for.
+square = 4

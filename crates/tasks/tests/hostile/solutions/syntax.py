@@ -1,0 +1,3 @@
+# Is no program.
+def square(x:
+    return x * x

@@ -1,0 +1,3 @@
+# Defines something else.
+def squared(x):
+    return x * x

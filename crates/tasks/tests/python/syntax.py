@@ -1,0 +1,2 @@
+def reward(completions, **kwargs)
+    return 1
