@@ -108,9 +108,6 @@ fn count(environment: &dyn Environment, split: Split, most: u64) -> u64 {
     environment.len(split).unwrap_or(most).min(most)
 }
 
-/// Tasks of programs that are looked at.
-const CODE_TASKS: u64 = 8;
-
 /// Whether this machine can run programs in a sandbox; says so where it cannot.
 fn sandboxed() -> bool {
     let facts = [("language", "python"), ("tests", "assert f() == 1")];
@@ -148,10 +145,11 @@ fn solutions_score_and_everything_else_does_not() {
     let mut checked = 0;
     for (name, environment) in environments(folder.path()) {
         for split in [Split::Train, Split::Eval] {
-            // Programs take longer to judge than texts; the sandbox's own tests run them all.
-            let (most, is_code) = match name.contains("humaneval") || name.contains("mbpp") {
-                true => (CODE_TASKS, true),
-                false => (100, false),
+            // Programs take longer to judge than texts, most of all compiled ones; the sandbox's own tests run them all.
+            let (most, is_code) = match () {
+                () if name.contains("humaneval-rs") => (1, true),
+                () if name.contains("humaneval") || name.contains("mbpp") => (8, true),
+                () => (100, false),
             };
             if is_code && !sandboxed() {
                 continue;

@@ -260,9 +260,11 @@ fn file(folder: &Path, stem: &str) -> Option<PathBuf> {
 
 /// The reward that a section names.
 pub(crate) fn judge(section: &Section) -> Result<Box<dyn Reward>, ConfigError> {
-    find("reward", REWARDS, &section.name)
-        .and_then(|entry| (entry.build)(Value::Object(section.settings.clone())))
-        .map_err(|error| error.within("reward"))
+    let build = || {
+        let (name, settings) = crate::in_full(&section.name, &section.settings)?;
+        (find("reward", REWARDS, name)?.build)(Value::Object(settings))
+    };
+    build().map_err(|error| error.within("reward"))
 }
 
 /// A section with no settings.
