@@ -59,7 +59,9 @@ impl Reward for Choice {
         chosen.dedup();
         if !stated.marked {
             // Whoever writes letters below one another has not chosen the last.
-            chosen.extend(text.lines().filter_map(|line| options.gold(line)).filter(|l| chosen.first() != Some(l)));
+            let others = text.lines().filter_map(|line| options.gold(line)).filter(|l| chosen.first() != Some(l));
+            let others: Vec<char> = others.collect();
+            chosen.extend(others);
         }
         match chosen[..] {
             [] => Score::unparsed("nothing was said"),

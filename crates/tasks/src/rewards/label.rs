@@ -79,7 +79,9 @@ impl Reward for Label {
         if !stated.marked {
             // Whoever writes labels below one another has not chosen the last.
             let alone = |line: &str| bare(line.trim_matches(|c: char| !c.is_alphanumeric()));
-            given.extend(text.lines().map(alone).filter(|line| labels.contains(line) && given.first() != Some(line)));
+            let others = text.lines().map(alone).filter(|line| labels.contains(line) && given.first() != Some(line));
+            let others: Vec<String> = others.collect();
+            given.extend(others);
         }
         match &given[..] {
             [] => Score::unparsed("nothing was said"),
