@@ -12,10 +12,10 @@ pub const ENTRY: Entry<dyn Environment> =
 
 const CARD: Card = Card {
     name: "mbpp",
-    about: "MBPP (2108.07732): write a Python function from one sentence; its asserts, which are shown, run in a sandbox.\n\nThe splits are the authors', by `task_id`. Training rows whose sentence is held out too are left out; ids 1 to 10 (their prompts) and 511 to 600 (validation) are in neither.",
+    about: "MBPP (2108.07732): write a Python function from one sentence; its asserts, which are shown, run in a sandbox.\n\nThe splits are the authors', by `task_id`. Three training rows whose sentence is held out too are left out; ids 1 to 10 (their prompts) and 511 to 600 (validation) are in neither.",
     origin: "google-research/mbpp",
     licence: "CC-BY-4.0",
-    splits: "374 to train on (ids 601 to 974), 500 held out (11 to 510)",
+    splits: "371 to train on (of ids 601 to 974), 500 held out (11 to 510)",
     folder: "mbpp",
     eval: &["mbpp", "test"],
     hub: Some("hf:google-research-datasets/mbpp:full"),
