@@ -1,5 +1,7 @@
 //! Where tasks come from.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{Message, RewardNeeds, Score, Task, Transcript};
 
 /// The part of an environment's tasks that is asked for. Both parts are disjoint by construction.
@@ -47,7 +49,8 @@ pub trait Environment: Send + Sync {
         RewardNeeds::default()
     }
 
-    /// A transcript that solves the task, for tests of every environment: it must score 1.
+    /// A transcript that solves the task, for tests of every environment: it must score 1. Where no
+    /// solution is known it is empty; nothing is made up.
     fn oracle(&self, task: &Task) -> Transcript;
 
     /// Answers the model's last turn; `None` ends the conversation. Single-turn environments keep
@@ -55,6 +58,25 @@ pub trait Environment: Send + Sync {
     fn step(&self, _task: &Task, _transcript: &Transcript) -> Option<Observation> {
         None
     }
+
+    /// The files that its tasks are read from, for a run's record; read where they were not yet. Empty
+    /// for tasks that are made rather than read, and where the files cannot be read.
+    fn data(&self) -> Vec<DataFile> {
+        Vec::new()
+    }
+}
+
+/// A file that tasks were read from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataFile {
+    /// Its path, or its data set, commit and path on the hub.
+    pub name: String,
+    /// SHA-256 of its bytes, as hexadecimal digits.
+    pub sha256: String,
+    /// Its rows.
+    pub rows: u64,
+    /// Those of them that could not be used.
+    pub bad_rows: u64,
 }
 
 /// What an environment says after a turn of the model.

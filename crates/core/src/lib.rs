@@ -18,12 +18,12 @@ mod strategy;
 mod task;
 mod tree;
 
-pub use environment::{Environment, Observation, Split};
+pub use environment::{DataFile, Environment, Observation, Split};
 pub use event::{Estimate, Event, RolloutMetrics, Sink, StepMetrics, StepTimings, UpdateMetrics};
 pub use generate::{Completion, Finish, Generate, GenerateError, Odds, Request, Tokenize};
 pub use recipe::{
     CheckpointSection, Dtype, EvalSection, KvCache, ModelSection, OptimizerSection, Recipe, RewardSection,
-    RolloutWeights, RunSection, Schedule, Section,
+    RolloutWeights, RunSection, Schedule, Section, When,
 };
 pub use registry::{ConfigError, Entry, find, parse, schema_of};
 pub use sampling::{Constraint, Sampling};

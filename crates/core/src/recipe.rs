@@ -72,9 +72,24 @@ pub struct RewardSection {
     /// What its value is multiplied by before the parts are added.
     #[serde(default = "unit")]
     pub weight: f64,
+    /// A gate: the part counts only where an earlier part allows it, and is worth 0 elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<When>,
     /// Its settings.
     #[serde(flatten)]
     pub settings: Map<String, Value>,
+}
+
+/// What another part of the reward must have found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct When {
+    /// The name of an earlier part; a second one of that name is called `NAME#2`.
+    pub reward: String,
+    /// The least that it must be worth, its weight aside. Left out: its verdict must be that the answer
+    /// is right.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_least: Option<f64>,
 }
 
 fn unit() -> f64 {

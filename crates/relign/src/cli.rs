@@ -8,6 +8,7 @@ use crate::commands;
 
 /// Reads the arguments, runs the command and says what went wrong.
 pub(crate) fn main() -> ExitCode {
+    relign_tasks::data::set_hub(Box::new(crate::models::hub::fetch_data));
     let cli = Cli::parse(); // exits with 2 and an explanation where the call is wrong
     match cli.command.run(cli.json) {
         Ok(()) => ExitCode::SUCCESS,
@@ -140,8 +141,15 @@ The exit status says whether judging worked, not what the verdicts are.")]
 Standard input passes through. The program sees no network, no home folder and an empty /tmp. Exit
 status 0 if it ended with 0, else 1.")]
     Sandbox(commands::sandbox::Asked),
-    /// List everything a recipe can name
-    List,
+    /// List everything a recipe can name, or one kind of it
+    #[command(after_help = "Examples:
+  relign list
+  relign list tasks       the environments
+  relign list rewards --json")]
+    List(commands::list::Asked),
+    /// Look at tasks: what is asked, the gold answer, the score of a solution
+    #[command(subcommand)]
+    Tasks(commands::tasks::Asked),
     /// Show the manual and the settings of one thing
     #[command(after_help = "Examples:
   relign explain grpo
@@ -202,7 +210,8 @@ impl Command {
             Self::Eval(asked) => commands::eval::run(&asked, json),
             Self::Verify(asked) => commands::verify::run(&asked, json),
             Self::Sandbox(asked) => commands::sandbox::run(&asked, json),
-            Self::List => commands::list::run(json),
+            Self::List(asked) => commands::list::run(&asked, json),
+            Self::Tasks(asked) => commands::tasks::run(&asked, json),
             Self::Explain { name } => commands::explain::run(&name, json),
             Self::Pull { model } => commands::pull::run(&model, json),
             Self::Convert(asked) => commands::convert::run(&asked, json),

@@ -10,7 +10,7 @@ use relign_model::{Checkpoint, adapter_base};
 use crate::cli::Usage;
 use crate::recipe_file::nearest;
 
-mod hub;
+pub(crate) mod hub;
 pub(crate) mod progress;
 mod wheels;
 

@@ -196,3 +196,54 @@ fn a_model_is_converted_there_and_back_and_nothing_is_overwritten() {
     }
     assert_eq!(folder.path().read_dir().unwrap().count(), 3, "no parts are left behind");
 }
+
+#[test]
+fn one_kind_can_be_listed() {
+    let kinds = |kind: &str| {
+        let output = relign(&["list", kind, "--json"]);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let mut rows = lines(&output);
+        rows.pop();
+        rows.iter().map(|row| row["kind"].as_str().unwrap().to_owned()).collect::<std::collections::BTreeSet<_>>()
+    };
+    assert_eq!(kinds("tasks"), ["environment".to_owned()].into());
+    assert_eq!(kinds("rewards"), ["reward".to_owned()].into());
+    assert_eq!(kinds("models"), ["model".to_owned()].into());
+    let wrong = relign(&["list", "taskz"]);
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(stderr(&wrong).contains("did you mean `tasks`?"), "{}", stderr(&wrong));
+}
+
+#[test]
+fn tasks_are_shown_with_their_solutions() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("rows.jsonl");
+    let rows: String = (0..40).map(|n| format!("{{\"text\": \"Say {n}.\", \"answer\": \"{n}\"}}\n")).collect();
+    std::fs::write(&file, rows).unwrap();
+    let path = format!("path={}", file.display());
+    let show = |more: &[&str]| {
+        let mut args = vec!["tasks", "show", "dataset", "-n", "5", "--set", &path, "--set", "prompt={{ text }}"];
+        args.extend(more);
+        relign(&args)
+    };
+    let output = show(&["--split", "train", "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let lines = lines(&output);
+    let (summary, tasks) = lines.split_last().unwrap();
+    assert_eq!(tasks.len(), 5);
+    for shown in tasks {
+        let answer = shown["task"]["answer"].as_str().unwrap();
+        assert_eq!(shown["task"]["messages"][0]["content"], format!("Say {answer}."));
+        assert_eq!((&shown["score"]["verdict"], &shown["score"]["value"]), (&"correct".into(), &1.0.into()));
+    }
+    assert_eq!((&summary["oracle_correct"], &summary["data"][0]["rows"]), (&5.into(), &40.into()));
+    assert_eq!(summary["data"][0]["sha256"].as_str().unwrap().len(), 64);
+    let text = String::from_utf8(show(&["--split", "train"]).stdout).unwrap();
+    assert!(text.contains("[gold answer]") && text.contains("1 (correct"), "{text}");
+    assert_eq!(show(&["--from", "1000"]).status.code(), Some(2));
+    assert_eq!(relign(&["tasks", "show", "dataset"]).status.code(), Some(2));
+    std::fs::write(&file, "{}\n").unwrap();
+    let broken = show(&[]);
+    assert_eq!(broken.status.code(), Some(1));
+    assert!(stderr(&broken).contains("rows.jsonl:1: "), "{}", stderr(&broken));
+}

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use relign_core::{ConfigError, Environment, Reward, RewardSection, Section, find};
 use serde_json::{Map, Value};
 
+pub mod data;
 mod draws;
 pub mod environments;
 mod expression;
@@ -40,7 +41,7 @@ pub fn rewards(sections: &[RewardSection], environment: Arc<dyn Environment>) ->
         return Ok(Arc::new(rewards::Own(environment)));
     }
     let mut weighted = Weighted::default();
-    for (index, RewardSection { name, weight, settings }) in sections.iter().enumerate() {
+    for (index, RewardSection { name, weight, when, settings }) in sections.iter().enumerate() {
         let mut build = || {
             let reward = if name == rewards::Own::NAME {
                 if let Some(key) = settings.keys().next() {
@@ -51,7 +52,7 @@ pub fn rewards(sections: &[RewardSection], environment: Arc<dyn Environment>) ->
                 let (name, settings) = in_full(name, settings)?;
                 (find("reward", REWARDS, name)?.build)(Value::Object(settings))?
             };
-            weighted.add(name, *weight, reward)
+            weighted.add(name, *weight, when.as_ref(), reward)
         };
         build().map_err(|error| error.within(&format!("rewards.{index}")))?;
     }

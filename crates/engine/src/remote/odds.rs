@@ -1,9 +1,10 @@
 //! What else could have been said, as a server tells it.
 
 use relign_core::Odds;
+use relign_http::short;
 use serde_json::Value;
 
-use super::answer::{entries, short};
+use super::answer::entries;
 
 /// The odds at each of `tokens`, whose log-probabilities under the model's own distribution are `logprobs`; `is_whole`
 /// where that is the one sampled from. Empty unless the server tells alternatives, with their ids, at every token.

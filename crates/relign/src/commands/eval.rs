@@ -6,7 +6,9 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use relign_core::{Environment, Estimate, Finish, Node, Recipe, Rollouts, Sampling, Seed, Split, Tree, Verdict, find};
+use relign_core::{
+    DataFile, Environment, Estimate, Finish, Node, Recipe, Rollouts, Sampling, Seed, Split, Tree, Verdict, find,
+};
 use relign_search::{Driver, Judge, STRATEGIES};
 use serde::Serialize;
 use serde_json::json;
@@ -55,6 +57,9 @@ struct Summary {
     path: PathBuf,
     task: String,
     settings: serde_json::Value,
+    /// The files that tasks were read from.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    data: Vec<DataFile>,
     #[serde(flatten)]
     accuracy: Estimate,
     #[serde(flatten)]
@@ -151,6 +156,7 @@ pub(crate) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
         path: generator.path.clone(),
         task: section.name.clone(),
         settings: section.settings.clone().into(),
+        data: environment.data(),
         accuracy: accuracy(&trees),
         tokens_per_second: counts.tokens as f64 / seconds,
         counts,

@@ -3,12 +3,38 @@
 use serde_json::json;
 
 use super::{say, say_json};
+use crate::cli::Usage;
 use crate::models::BUILTIN;
+use crate::recipe_file::nearest;
 use crate::registry::{KINDS, summary};
 
-pub(crate) fn run(as_json: bool) -> anyhow::Result<()> {
+/// What `list` was told.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Asked {
+    /// One kind: algorithms, environments (or tasks), rewards, strategies, models
+    kind: Option<String>,
+}
+
+/// The models' kind, which is no table of a crate.
+const MODELS: &str = "models";
+
+/// The plural of the kind that `word` means.
+fn plural(word: &str) -> anyhow::Result<&'static str> {
+    let word = if word == "task" || word == "tasks" { "environments" } else { word };
+    let known = || KINDS.iter().map(|kind| (kind.name, kind.plural)).chain([("model", MODELS)]);
+    if let Some((_, plural)) = known().find(|(name, plural)| word == *name || word == *plural) {
+        return Ok(plural);
+    }
+    let names: Vec<&str> = known().map(|(_, plural)| plural).chain(["tasks"]).collect();
+    let near = nearest(word, names.iter().copied()).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+    Err(Usage::error(format!("no kind `{word}`, expected one of: {}{near}", names.join(", "))))
+}
+
+pub(crate) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
+    let wanted = asked.kind.as_deref().map(plural).transpose()?;
+    let is_wanted = |plural: &str| wanted.is_none_or(|wanted| wanted == plural);
     let mut count = 0;
-    for kind in KINDS {
+    for kind in KINDS.iter().filter(|kind| is_wanted(kind.plural)) {
         let names = (kind.names)();
         if !as_json {
             say(format_args!("{}  ({})", kind.plural, kind.section))?;
@@ -22,10 +48,10 @@ pub(crate) fn run(as_json: bool) -> anyhow::Result<()> {
             say("")?;
         }
     }
-    if !as_json {
+    if !as_json && is_wanted(MODELS) {
         say("models  (model.path; also a Hugging Face folder, a GGUF file, a hub id, a run's folder)")?;
     }
-    for model in BUILTIN {
+    for model in BUILTIN.iter().filter(|_| is_wanted(MODELS)) {
         row(as_json, "model", model.name, model.about)?;
         count += 1;
     }

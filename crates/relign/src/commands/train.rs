@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use anyhow::Context;
-use relign_core::{Environment, Estimate, Recipe, Reward, Sink, Spent, Split, Tree, find};
+use relign_core::{DataFile, Environment, Estimate, Recipe, Reward, Sink, Spent, Split, Tree, find};
 use relign_search::STRATEGIES;
 use relign_train::{ALGORITHMS, Algorithm, Outcome, Progress, Run, Saved, Trainer, TrainerOptions};
 use serde::Serialize;
@@ -52,6 +52,8 @@ struct Summary {
     peak_rss_bytes: u64,
     model: PathBuf,
     model_sha256: String,
+    /// The files that tasks were read from.
+    data: Vec<DataFile>,
     /// What rewards asked of servers since this process began.
     #[serde(skip_serializing_if = "Option::is_none")]
     judging: Option<Spent>,
@@ -132,7 +134,7 @@ pub(crate) fn run(asked: &Asked) -> anyhow::Result<()> {
     drop(sinks);
     plot::draw(&folder, &title(&recipe))?;
     let seconds = started.elapsed().as_secs_f64();
-    let mut summary = summarise(&recipe, &folder, &outcome, seconds, path, hash, kind_name(kind))?;
+    let mut summary = summarise(&recipe, &folder, &outcome, seconds, path, hash, environment.data(), kind_name(kind))?;
     summary.judging = sampler.spent();
     write_summary(&folder, &summary)?;
     report(&recipe, &folder, &outcome, &summary, &asked.recipe, asked.json)
@@ -226,6 +228,7 @@ fn summarise(
     seconds: f64,
     model: PathBuf,
     model_sha256: String,
+    data: Vec<DataFile>,
     dtype: &'static str,
 ) -> anyhow::Result<Summary> {
     let p_value = match (outcome.end, before_and_after(folder, recipe.run.steps)) {
@@ -250,6 +253,7 @@ fn summarise(
         peak_rss_bytes: memory::peak_rss(),
         model,
         model_sha256,
+        data,
         judging: None,
         relign: env!("CARGO_PKG_VERSION"),
         libtorch: "2.11.0",

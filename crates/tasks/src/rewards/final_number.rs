@@ -109,20 +109,10 @@ fn marked(text: &str) -> Option<(Found, usize)> {
 }
 
 fn boxed(text: &str) -> Option<(Found, usize)> {
-    let offset = text.rfind("\\boxed{")? + "\\boxed{".len();
-    let inner = &text[offset..];
-    let mut depth = 1;
-    let end = inner.char_indices().find_map(|(at, c)| {
-        depth += match c {
-            '{' => 1,
-            '}' => -1,
-            _ => 0,
-        };
-        (depth == 0).then_some(at)
-    })?;
-    let mut found = numbers(&inner[..end]);
+    let inner = super::stated::boxed(text).pop()?;
+    let mut found = numbers(&text[inner.clone()]);
     let first = found.pop().filter(|_| found.is_empty())?;
-    Some((first, offset))
+    Some((first, inner.start))
 }
 
 fn stated(text: &str) -> Option<(Found, usize)> {

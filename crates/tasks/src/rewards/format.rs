@@ -9,9 +9,10 @@ use super::said;
 
 /// Pays for the form of an answer, whatever it says.
 ///
-/// Up to three demands: a marker that stands exactly once with something behind it on its line, tags
-/// that each enclose something exactly once and in order (`<think>...</think>`), and a regular
-/// expression. All of them met pay 1; some of them pay their share of `partial`. Give it a small
+/// Up to five demands: a marker that stands exactly once with something behind it on its line, tags
+/// that each enclose something exactly once and in order (`<think>...</think>`), a regular expression,
+/// a least and a largest length. All of them met pay 1; some of them pay their share of `partial`. The
+/// language of an answer is the `language` reward's. Give it a small
 /// weight beside the reward that knows the answer.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -23,13 +24,24 @@ pub struct Format {
     /// A regular expression (Rust's syntax; `.` matches newlines too) to be found in the answer; empty
     /// for none.
     pub pattern: String,
+    /// Characters that the answer must have; 0 for any.
+    pub min_chars: usize,
+    /// Characters that it may have; 0 for any number.
+    pub max_chars: usize,
     /// What meeting the demands in part is worth at most, 0 to 1.
     pub partial: f64,
 }
 
 impl Default for Format {
     fn default() -> Self {
-        Self { marker: "####".to_owned(), tags: Vec::new(), pattern: String::new(), partial: 0.0 }
+        Self {
+            marker: "####".to_owned(),
+            tags: Vec::new(),
+            pattern: String::new(),
+            min_chars: 0,
+            max_chars: 0,
+            partial: 0.0,
+        }
     }
 }
 
@@ -51,8 +63,13 @@ impl Format {
         if !(0.0..=1.0).contains(&self.partial) {
             return Err(ConfigError::at("partial", format!("expected 0 to 1, got {}", self.partial)));
         }
-        if self.marker.is_empty() && self.tags.is_empty() && self.pattern.is_empty() {
-            return Err(ConfigError::at("marker", "expected a marker, tags or a pattern, got none of them"));
+        let none = self.marker.is_empty() && self.tags.is_empty() && self.pattern.is_empty();
+        if none && self.min_chars == 0 && self.max_chars == 0 {
+            return Err(ConfigError::at("marker", "expected a marker, tags, a pattern or a length, got none of them"));
+        }
+        if self.max_chars > 0 && self.max_chars < self.min_chars {
+            let message = format!("expected at least {} (`min_chars`), got {}", self.min_chars, self.max_chars);
+            return Err(ConfigError::at("max_chars", message));
         }
         let pattern = match self.pattern.as_str() {
             "" => None,
@@ -92,6 +109,14 @@ impl Reward for Form {
         }
         if let Some(pattern) = &self.pattern {
             demand(pattern.is_match(&text), &|| format!("a match of `{pattern}`"));
+        }
+        let Format { min_chars: least, max_chars: most, .. } = self.format;
+        let length = text.trim().chars().count();
+        if least > 0 {
+            demand(length >= least, &|| format!("at least {least} characters"));
+        }
+        if most > 0 {
+            demand(length > 0 && length <= most, &|| format!("1 to {most} characters"));
         }
         if unmet.is_empty() {
             return Score::correct("");
@@ -135,6 +160,8 @@ mod tests {
         let pattern = serde_json::json!({"marker": "", "pattern": "^a.*z$"});
         assert_eq!(value(pattern.clone(), "a\nz"), 1.0);
         assert_eq!(value(pattern, "az."), 0.0);
+        let length = serde_json::json!({"marker": "", "min_chars": 2, "max_chars": 4, "partial": 0.5});
+        assert_eq!(["a", "ab", "abcd ", "abcde"].map(|text| value(length.clone(), text)), [0.25, 1.0, 1.0, 0.25]);
     }
 
     #[test]
@@ -143,5 +170,6 @@ mod tests {
         assert!(error(serde_json::json!({"partial": 2})).starts_with("partial: expected 0 to 1, got 2"));
         assert!(error(serde_json::json!({"pattern": "("})).starts_with("pattern: "));
         assert!(error(serde_json::json!({"marker": ""})).starts_with("marker: "));
+        assert!(error(serde_json::json!({"min_chars": 5, "max_chars": 4})).starts_with("max_chars: "));
     }
 }

@@ -5,15 +5,26 @@ use std::sync::Arc;
 
 use relign_core::{Entry, Environment, Reward, RewardNeeds, Score, Task, Transcript};
 
+pub mod by_form;
+pub mod choice;
 pub mod code;
+pub mod exact_match;
+pub mod f1;
 pub mod final_number;
 pub mod format;
 pub mod http;
 pub mod judge;
+pub mod label;
+pub mod language;
 pub mod length;
 pub mod math;
+pub mod numeric;
+pub mod overlong;
 pub mod python;
+pub mod repetition;
 pub(crate) mod server;
+mod stated;
+mod units;
 mod weighted;
 
 pub use code::Code;
@@ -23,19 +34,36 @@ pub use http::Http;
 pub use judge::Judge;
 pub use length::Length;
 pub use python::Python;
+pub(crate) use stated::last_boxed;
 pub use weighted::Weighted;
 
 /// All rewards.
 pub const REWARDS: &[Entry<dyn Reward>] = &[
+    by_form::ENTRY,
+    choice::ENTRY,
     code::ENTRY,
+    exact_match::ENTRY,
+    f1::ENTRY,
     final_number::ENTRY,
     format::ENTRY,
     http::ENTRY,
     judge::ENTRY,
+    label::ENTRY,
+    language::ENTRY,
     length::ENTRY,
     math::ENTRY,
+    numeric::ENTRY,
+    overlong::ENTRY,
     python::ENTRY,
+    repetition::ENTRY,
 ];
+
+/// A score that says nothing about being right: nothing lost counts as correct, because the verdict of a
+/// sum is its first part's.
+pub(crate) fn shaped(value: f64, reason: String) -> Score {
+    let score = if value < 0.0 { Score::wrong(reason) } else { Score::correct(reason) };
+    Score { value, ..score }
+}
 
 /// An environment's own judgement, as a reward.
 pub struct Own(pub Arc<dyn Environment>);

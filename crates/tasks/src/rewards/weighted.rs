@@ -2,35 +2,65 @@
 
 use std::collections::BTreeMap;
 
-use relign_core::{ConfigError, Reward, RewardNeeds, Score, Spent, Task, Transcript, Verdict};
+use relign_core::{ConfigError, Reward, RewardNeeds, Score, Spent, Task, Transcript, Verdict, When};
 
-/// The weighted sum of named rewards.
+/// The weighted sum of named rewards, some of them behind gates.
 ///
 /// The verdict is the first part's, so the reward that decides what is correct stands first. A part
-/// that fails, or a sum that is not finite, fails the whole.
+/// that fails, or a sum that is not finite, fails the whole. A part behind a closed gate is not asked and
+/// adds nothing.
 #[derive(Default)]
 pub struct Weighted {
-    parts: Vec<(String, f64, Box<dyn Reward>)>,
+    parts: Vec<Part>,
+}
+
+struct Part {
+    name: String,
+    weight: f64,
+    /// The place of the part that must allow it, and the least that part must be worth; none: it must
+    /// be right.
+    gate: Option<(usize, Option<f64>)>,
+    reward: Box<dyn Reward>,
 }
 
 impl Weighted {
     /// Adds a part. A name that is taken gets a number: `format`, `format#2`.
     ///
     /// # Errors
-    /// If the weight is not finite.
-    pub fn add(&mut self, name: &str, weight: f64, reward: Box<dyn Reward>) -> Result<(), ConfigError> {
+    /// If the weight is not finite, or `when` names no part that was added before or expects a worth that
+    /// is not finite.
+    pub fn add(
+        &mut self,
+        name: &str,
+        weight: f64,
+        when: Option<&When>,
+        reward: Box<dyn Reward>,
+    ) -> Result<(), ConfigError> {
         if !weight.is_finite() {
             return Err(ConfigError::at("weight", format!("expected a finite number, got {weight}")));
         }
-        let taken = |name: &str| self.parts.iter().any(|(other, ..)| other == name);
+        let gate = when.map(|when| self.gate(when)).transpose()?;
+        let taken = |name: &str| self.parts.iter().any(|other| other.name == name);
         let mut unique = name.to_owned();
         let mut number = 1;
         while taken(&unique) {
             number += 1;
             unique = format!("{name}#{number}");
         }
-        self.parts.push((unique, weight, reward));
+        self.parts.push(Part { name: unique, weight, gate, reward });
         Ok(())
+    }
+
+    fn gate(&self, When { reward, at_least }: &When) -> Result<(usize, Option<f64>), ConfigError> {
+        if let Some(least) = at_least.filter(|least| !least.is_finite()) {
+            return Err(ConfigError::at("when.at_least", format!("expected a finite number, got {least}")));
+        }
+        let place = self.parts.iter().position(|part| part.name == *reward).ok_or_else(|| {
+            let before: Vec<&str> = self.parts.iter().map(|part| part.name.as_str()).collect();
+            let before = if before.is_empty() { "there is none".to_owned() } else { before.join(", ") };
+            ConfigError::at("when.reward", format!("expected an earlier part ({before}), got `{reward}`"))
+        })?;
+        Ok((place, *at_least))
     }
 }
 
@@ -42,9 +72,16 @@ impl Reward for Weighted {
 
     fn score_group(&self, task: &Task, group: &[Transcript]) -> Vec<Score> {
         let mut sums: Vec<Sum> = group.iter().map(|_| Sum::default()).collect();
-        for (name, weight, reward) in &self.parts {
-            // Nobody is asked about what failed already.
-            let open: Vec<usize> = (0..group.len()).filter(|&place| sums[place].failed.is_none()).collect();
+        for Part { name, weight, gate, reward } in &self.parts {
+            // Nobody is asked about what failed already, nor behind a closed gate.
+            let mut open = Vec::with_capacity(group.len());
+            for (place, sum) in sums.iter_mut().enumerate().filter(|(_, sum)| sum.failed.is_none()) {
+                if sum.allows(*gate) {
+                    open.push(place);
+                } else {
+                    sum.shut(name);
+                }
+            }
             let scores = match &open[..] {
                 [] => continue,
                 [one] => vec![reward.score(task, &group[*one])],
@@ -67,17 +104,17 @@ impl Reward for Weighted {
     }
 
     fn needs(&self) -> RewardNeeds {
-        self.parts.iter().fold(RewardNeeds::default(), |needs, (.., reward)| needs.and(reward.needs()))
+        self.parts.iter().fold(RewardNeeds::default(), |needs, part| needs.and(part.reward.needs()))
     }
 
     fn prepare(&self) -> Result<(), String> {
         self.parts
             .iter()
-            .try_for_each(|(name, _, reward)| reward.prepare().map_err(|why| format!("reward `{name}`: {why}")))
+            .try_for_each(|Part { name, reward, .. }| reward.prepare().map_err(|why| format!("reward `{name}`: {why}")))
     }
 
     fn spent(&self) -> Option<Spent> {
-        self.parts.iter().filter_map(|(.., reward)| reward.spent()).reduce(Spent::and)
+        self.parts.iter().filter_map(|part| part.reward.spent()).reduce(Spent::and)
     }
 }
 
@@ -89,15 +126,34 @@ struct Sum {
     parts: BTreeMap<String, f64>,
     reasons: Vec<String>,
     failed: Option<String>,
+    /// What each part said; none behind a closed gate.
+    said: Vec<Option<(Verdict, f64)>>,
 }
 
 impl Sum {
+    /// Whether a gate is open.
+    fn allows(&self, gate: Option<(usize, Option<f64>)>) -> bool {
+        gate.is_none_or(|(place, least)| {
+            self.said[place].is_some_and(|(verdict, worth)| match least {
+                Some(least) => worth >= least,
+                None => verdict == Verdict::Correct,
+            })
+        })
+    }
+
+    /// Notes a part behind a closed gate.
+    fn shut(&mut self, name: &str) {
+        self.said.push(None);
+        self.parts.insert(name.to_owned(), 0.0);
+    }
+
     fn add(&mut self, name: &str, weight: f64, score: Score) {
         if score.verdict == Verdict::Failed || !score.value.is_finite() {
             let why = if score.value.is_finite() { score.reason } else { format!("its value is {}", score.value) };
             self.failed = Some(format!("reward `{name}`: {why}"));
             return;
         }
+        self.said.push(Some((score.verdict, score.value)));
         self.value += weight * score.value;
         self.parts.insert(name.to_owned(), weight * score.value);
         if !score.reason.is_empty() {
@@ -107,7 +163,7 @@ impl Sum {
     }
 
     fn score(self) -> Score {
-        let Self { verdict, value, parts, reasons, failed } = self;
+        let Self { verdict, value, parts, reasons, failed, .. } = self;
         match (failed, verdict) {
             (Some(why), _) => Score::failed(why),
             (None, None) => Score::failed("expected at least one reward, got none"),

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 use sha2::{Digest, Sha256};
 
+use super::Kind;
+
 /// The longest to wait for another process that fetches the same file.
 const PATIENCE: Duration = Duration::from_secs(4 * 3600);
 
@@ -19,9 +21,9 @@ pub(super) struct Repo {
 }
 
 impl Repo {
-    /// The repository of the model `name` (`org/name`).
-    pub(super) fn new(cache: &Path, name: &str) -> Self {
-        let name = format!("models--{}", name.replace('/', "--"));
+    /// The repository `name` (`org/name`).
+    pub(super) fn new(cache: &Path, kind: Kind, name: &str) -> Self {
+        let name = format!("{}--{}", kind.plural(), name.replace('/', "--"));
         Self { folder: cache.join(&name), locks: cache.join(".locks").join(&name) }
     }
 

@@ -12,7 +12,7 @@ use ureq::http::{HeaderMap, Response, StatusCode};
 use ureq::{Agent, Body};
 
 use super::cache::{self, Repo, is_plain};
-use super::{Hub, Id};
+use super::{Hub, Id, Kind};
 use crate::models::progress;
 
 /// The longest a file may take, however steadily it comes.
@@ -81,13 +81,17 @@ impl<'a> Client<'a> {
         Self { hub, ask: Agent::new_with_config(ask), load: Agent::new_with_config(load) }
     }
 
-    /// The files of a model at a revision.
+    /// The files of a repository at a revision.
     pub(super) fn listing(&self, id: &Id) -> Result<Listing, Refused> {
         let (endpoint, revision) = (&self.hub.endpoint, id.revision.replace('/', "%2F"));
-        let url = format!("{endpoint}/api/models/{}/revision/{revision}", id.name);
+        let url = format!("{endpoint}/api/{}/{}/revision/{revision}", id.kind.plural(), id.name);
         let mut response = self.persist(|| self.follow(&url, false)).map_err(|error| {
             Refused::Unreachable(anyhow!(
-                "{endpoint} cannot be reached: {error:#}. Check the network, or give a local folder, a GGUF file or a built-in name (`relign list`)"
+                "{endpoint} cannot be reached: {error:#}. Check the network, or give {}",
+                match id.kind {
+                    Kind::Model => "a local folder, a GGUF file or a built-in name (`relign list`)",
+                    Kind::Dataset => "a local file or folder",
+                }
             ))
         })?;
         let status = response.status();
@@ -107,9 +111,17 @@ impl<'a> Client<'a> {
         Ok(listing)
     }
 
+    /// A repository's address.
+    fn page(&self, id: &Id) -> String {
+        match id.kind {
+            Kind::Model => format!("{}/{}", self.hub.endpoint, id.name),
+            Kind::Dataset => format!("{}/datasets/{}", self.hub.endpoint, id.name),
+        }
+    }
+
     /// What the hub means by a status.
     fn no(&self, id: &Id, status: StatusCode, headers: &HeaderMap) -> anyhow::Error {
-        let (endpoint, name) = (&self.hub.endpoint, &id.name);
+        let (endpoint, name, kind) = (&self.hub.endpoint, &id.name, id.kind.name());
         let code = header(headers, "x-error-code").unwrap_or_default();
         let token = if self.hub.token.is_some() {
             "the token in HF_TOKEN or the token file may not read it"
@@ -117,15 +129,15 @@ impl<'a> Client<'a> {
             "set HF_TOKEN if it is private or gated"
         };
         match status.as_u16() {
-            404 if code == "RevisionNotFound" => anyhow!("model {name} has no revision {} at {endpoint}", id.revision),
+            404 if code == "RevisionNotFound" => anyhow!("{kind} {name} has no revision {} at {endpoint}", id.revision),
             401 | 403 if code == "GatedRepo" => {
-                anyhow!("model {name} is gated: accept its terms at {endpoint}/{name}; then, {token}")
+                anyhow!("{kind} {name} is gated: accept its terms at {}; then, {token}", self.page(id))
             }
             401 | 403 | 404 => anyhow!(
-                "{endpoint} has no model {name} with a revision {} that may be read; check the name, and {token}",
+                "{endpoint} has no {kind} {name} with a revision {} that may be read; check the name, and {token}",
                 id.revision
             ),
-            _ => anyhow!("{endpoint} answered {status} for model {name}; try again later"),
+            _ => anyhow!("{endpoint} answered {status} for {kind} {name}; try again later"),
         }
     }
 
@@ -135,7 +147,7 @@ impl<'a> Client<'a> {
         if path.is_file() {
             return Ok(path);
         }
-        let url = format!("{}/{}/resolve/{commit}/{name}", self.hub.endpoint, id.name);
+        let url = format!("{}/resolve/{commit}/{name}", self.page(id));
         self.fetch_from(&url, repo, id, commit, name).with_context(|| format!("fetching {url}"))
     }
 

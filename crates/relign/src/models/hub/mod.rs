@@ -1,8 +1,9 @@
-//! Models from the Hugging Face hub, or what HF_ENDPOINT names instead, in the cache that Python's
-//! `huggingface_hub` keeps: what one has fetched, the other finds.
+//! Models and data sets from the Hugging Face hub, or what HF_ENDPOINT names instead, in the cache that
+//! Python's `huggingface_hub` keeps: what one has fetched, the other finds.
 
 mod cache;
 mod client;
+mod data;
 #[cfg(test)]
 mod tests;
 
@@ -15,10 +16,37 @@ use serde_json::Value;
 use crate::cli::Usage;
 use cache::Repo;
 use client::{Client, Refused};
+pub(crate) use data::fetch as fetch_data;
 
-/// A model on the hub: `org/name`, `org/name@revision`, `org/name:file.gguf`.
+/// What a repository holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Model,
+    Dataset,
+}
+
+impl Kind {
+    /// Its name in errors.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Model => "model",
+            Self::Dataset => "data set",
+        }
+    }
+
+    /// Its name in addresses and in the cache.
+    const fn plural(self) -> &'static str {
+        match self {
+            Self::Model => "models",
+            Self::Dataset => "datasets",
+        }
+    }
+}
+
+/// A model on the hub: `org/name`, `org/name@revision`, `org/name:file.gguf`. Or a data set.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Id {
+    kind: Kind,
     /// `org/name`.
     name: String,
     /// A branch, a tag or a commit.
@@ -44,7 +72,12 @@ impl Id {
         let sound = name.split_once('/').is_some_and(|(org, name)| word(org) && word(name))
             && path(revision)
             && file.is_none_or(|file| path(file) && file.ends_with(".gguf"));
-        sound.then(|| Self { name: name.to_owned(), revision: revision.to_owned(), file: file.map(str::to_owned) })
+        sound.then(|| Self {
+            kind: Kind::Model,
+            name: name.to_owned(),
+            revision: revision.to_owned(),
+            file: file.map(str::to_owned),
+        })
     }
 }
 
@@ -95,7 +128,7 @@ impl Hub {
     /// Fetches what is missing of a model and returns its folder, or its GGUF file. Where the hub
     /// cannot be reached, a model that is whole in the cache is taken as it is.
     pub(super) fn fetch(&self, id: &Id) -> anyhow::Result<PathBuf> {
-        let repo = Repo::new(&self.cache, &id.name);
+        let repo = Repo::new(&self.cache, id.kind, &id.name);
         if self.offline {
             return self
                 .cached(&repo, id)

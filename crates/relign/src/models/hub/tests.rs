@@ -107,10 +107,14 @@ fn answer(
     }
     let names: Vec<_> = files.keys().map(|name| serde_json::json!({"rfilename": name})).collect();
     let listed = ["main", "refs%2Fpr%2F1", COMMIT].map(|revision| format!("/api/models/o/m/revision/{revision}"));
-    let mut body = if listed.contains(&path) {
+    let (repository, listed_data) = match path.starts_with("/datasets/") || path.starts_with("/api/datasets/") {
+        true => ("/datasets/o/m", path == "/api/datasets/o/m/revision/main"),
+        false => ("/o/m", false),
+    };
+    let mut body = if listed.contains(&path) || listed_data {
         Some(serde_json::json!({"sha": COMMIT, "siblings": names}).to_string())
     } else {
-        path.strip_prefix(&format!("/o/m/resolve/{COMMIT}/")).and_then(|name| files.get(name)).cloned()
+        path.strip_prefix(&format!("{repository}/resolve/{COMMIT}/")).and_then(|name| files.get(name)).cloned()
     };
     if now == Some(Trouble::Wrong) && method == "GET" {
         body = body.map(|body| "x".repeat(body.len()));
@@ -126,7 +130,7 @@ fn answer(
         use sha2::{Digest, Sha256};
         Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect::<String>()
     };
-    let path = path.strip_prefix(&format!("/o/m/resolve/{COMMIT}/")).unwrap_or_default();
+    let path = path.strip_prefix(&format!("{repository}/resolve/{COMMIT}/")).unwrap_or_default();
     let etag = files.get(path).map(|text| sum(text)).unwrap_or_default();
     let linked = if path.ends_with(".safetensors") { format!("X-Linked-Etag: \"{etag}\"\r\n") } else { String::new() };
     let range = if now == Some(Trouble::Whole) { 0 } else { range };
@@ -337,4 +341,37 @@ fn ids_have_two_words() {
     }
     assert_eq!(split("a-00001-of-00003.gguf").len(), 3);
     assert_eq!(split("a-00002-of-00003.gguf"), ["a-00002-of-00003.gguf"]);
+}
+
+#[test]
+fn of_a_data_set_the_chosen_files_are_fetched_once_and_kept_for_later() {
+    let files =
+        &[("README.md", "no"), ("main/train.jsonl", "{}\n"), ("main/test.jsonl", "{}\n"), ("other/a.csv", "a\n")];
+    let hub = StandIn::new(files, &[]);
+    let id = relign_tasks::data::HubId::parse("hf:o/m:main").unwrap().unwrap();
+    let main = |names: &[String]| -> Result<Vec<String>, String> {
+        Ok(names.iter().filter(|name| name.starts_with("main/")).cloned().collect())
+    };
+    let fetched = hub.hub().fetch_data(&id, &main).unwrap();
+    let snapshot = hub.cache.path().join("datasets--o--m/snapshots").join(COMMIT);
+    let mut paths: Vec<_> = fetched.files.iter().map(|(_, path)| path.clone()).collect();
+    paths.sort();
+    assert_eq!(
+        (fetched.commit.as_str(), paths),
+        (COMMIT, vec![snapshot.join("main/test.jsonl"), snapshot.join("main/train.jsonl")])
+    );
+    assert_eq!(std::fs::read_to_string(snapshot.join("main/test.jsonl")).unwrap(), "{}\n");
+    assert!(!hub.asked().iter().any(|asked| asked.contains("other")));
+    // A second time only the list is asked for, and without a network nothing is.
+    hub.hub().fetch_data(&id, &main).unwrap();
+    assert_eq!(hub.asked(), ["GET /api/datasets/o/m/revision/main 0"]);
+    let again = Hub { offline: true, ..hub.hub() }.fetch_data(&id, &main).unwrap();
+    assert_eq!(again.files.len(), 2);
+    assert!(hub.asked().is_empty());
+    let none = |_: &[String]| Err("no such configuration".to_owned());
+    let error = format!("{:#}", hub.hub().fetch_data(&id, &none).unwrap_err());
+    assert!(error.contains("no such configuration"), "{error}");
+    let other = relign_tasks::data::HubId::parse("hf:o/missing").unwrap().unwrap();
+    let error = format!("{:#}", hub.hub().fetch_data(&other, &main).unwrap_err());
+    assert!(error.contains("data set o/missing"), "{error}");
 }

@@ -1,0 +1,121 @@
+//! What a recipe makes of a row: Jinja templates and expressions over its fields.
+
+use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value};
+
+use super::Row;
+
+/// Templates by name, and expressions.
+///
+/// Besides Jinja's own filters and the methods of Python's texts there are `after(MARK)`, what follows
+/// the last MARK in a text, and `boxed`, what stands in its last `\boxed{}`.
+#[derive(Debug)]
+pub(crate) struct Templates(Environment<'static>);
+
+impl Templates {
+    /// Compiles templates.
+    ///
+    /// # Errors
+    /// The name of the one that does not compile, and why.
+    pub(crate) fn new<'a>(
+        templates: impl IntoIterator<Item = (&'static str, &'a str)>,
+    ) -> Result<Self, (&'static str, String)> {
+        let mut environment = Environment::new();
+        environment.set_undefined_behavior(UndefinedBehavior::Strict);
+        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.add_filter("after", after);
+        environment.add_filter("boxed", boxed);
+        environment.set_keep_trailing_newline(true);
+        let mut templates_of = Self(environment);
+        for (name, text) in templates {
+            templates_of
+                .0
+                .add_template_owned(name, text.to_owned())
+                .map_err(|error| (name, format!("expected a Jinja template, got: {}", why(&error))))?;
+        }
+        Ok(templates_of)
+    }
+
+    /// Whether `expression` can be read.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(crate) fn check(&self, expression: &str) -> Result<(), String> {
+        let checked = self.0.compile_expression(expression).map(drop);
+        checked.map_err(|error| format!("expected an expression over the row's fields, got: {}", why(&error)))
+    }
+
+    /// The template `name`, filled in.
+    ///
+    /// # Errors
+    /// What the row lacks.
+    pub(crate) fn render(&self, name: &str, row: &Value) -> Result<String, String> {
+        self.0.get_template(name).and_then(|template| template.render(row)).map_err(|error| why(&error))
+    }
+
+    /// The value of an expression.
+    ///
+    /// # Errors
+    /// What the row lacks.
+    pub(crate) fn value(&self, expression: &str, row: &Value) -> Result<Value, String> {
+        // Most expressions are a field's name.
+        let plain = expression.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        if plain
+            && expression.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            && let Some(value) = row.get_attr(expression).ok().filter(|value| !value.is_undefined())
+        {
+            return Ok(value);
+        }
+        let value = self.0.compile_expression(expression).and_then(|expression| expression.eval(row));
+        match value {
+            Ok(value) if value.is_undefined() => Err(format!("no value for `{expression}`")),
+            Ok(value) => Ok(value),
+            Err(error) => Err(format!("`{expression}`: {}", why(&error))),
+        }
+    }
+
+    /// The value of an expression as a text: numbers and truth as JSON writes them, lists and tables as
+    /// JSON.
+    ///
+    /// # Errors
+    /// What the row lacks.
+    pub(crate) fn text(&self, expression: &str, row: &Value) -> Result<String, String> {
+        let value = self.value(expression, row)?;
+        match value.as_str() {
+            Some(text) => Ok(text.to_owned()),
+            None if value.is_none() => Err(format!("expected a value for `{expression}`, got null")),
+            None => serde_json::to_string(&value).map_err(|error| error.to_string()),
+        }
+    }
+}
+
+/// A row as templates see it.
+pub(crate) fn seen(row: &Row) -> Value {
+    Value::from_serialize(row)
+}
+
+fn why(error: &minijinja::Error) -> String {
+    let what = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
+    if error.kind() == ErrorKind::UndefinedError { format!("a field that the row lacks ({what})") } else { what }
+}
+
+/// A filter's text.
+fn text_of(value: &Value) -> Result<&str, minijinja::Error> {
+    value.as_str().ok_or_else(|| {
+        let kind = if value.is_undefined() { ErrorKind::UndefinedError } else { ErrorKind::InvalidOperation };
+        minijinja::Error::new(kind, format!("expected a text, got {}", value.kind()))
+    })
+}
+
+fn after(text: &Value, mark: &str) -> Result<String, minijinja::Error> {
+    let text = text_of(text)?;
+    text.rsplit_once(mark).map(|(_, after)| after.trim().to_owned()).ok_or_else(|| {
+        let end = text.char_indices().rev().nth(39).map_or(text, |(at, _)| &text[at..]);
+        minijinja::Error::new(ErrorKind::InvalidOperation, format!("expected a text that holds `{mark}`, got `{end}`"))
+    })
+}
+
+fn boxed(text: &Value) -> Result<String, minijinja::Error> {
+    crate::rewards::last_boxed(text_of(text)?)
+        .map(str::to_owned)
+        .ok_or_else(|| minijinja::Error::new(ErrorKind::InvalidOperation, "expected a text that holds \\boxed{}"))
+}
