@@ -12,6 +12,7 @@ mod generate;
 mod recipe;
 mod registry;
 mod score;
+mod scorer;
 mod seed;
 mod strategy;
 mod task;
@@ -26,7 +27,8 @@ pub use recipe::{
 };
 pub use registry::{ConfigError, Entry, find, parse, schema_of};
 pub use score::{Reward, Score, Transcript, Verdict};
+pub use scorer::{Answers, Place, Question, Scorer, Valuation};
 pub use seed::Seed;
 pub use strategy::{RolloutError, Rollouts, Strategy};
 pub use task::{Message, Role, Task};
-pub use tree::{Author, Node, NodeId, Tree};
+pub use tree::{Author, Cost, Node, NodeId, Tree};

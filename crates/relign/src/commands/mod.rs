@@ -16,6 +16,7 @@ pub(crate) mod measure;
 pub(crate) mod pull;
 pub(crate) mod sampling;
 pub(crate) mod train;
+pub(crate) mod tree;
 
 /// Prints `text` and a line break on stdout. Unlike `println!`, a reader that went away is an error
 /// to pass on, not a panic.
