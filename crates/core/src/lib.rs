@@ -27,7 +27,7 @@ pub use recipe::{
 };
 pub use registry::{ConfigError, Entry, find, parse, schema_of};
 pub use score::{Reward, Score, Transcript, Verdict};
-pub use scorer::{Answers, Place, Question, Scorer, Valuation};
+pub use scorer::{Answers, By, Place, Question, Scorer, Valuation};
 pub use seed::Seed;
 pub use strategy::{RolloutError, Rollouts, Strategy};
 pub use task::{Message, Role, Task};

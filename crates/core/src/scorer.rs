@@ -1,5 +1,7 @@
 //! How promising an answer is, before or without a verdict.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{NodeId, Task, Tree};
 
 /// Puts a number on the path that ends at a node: how good an answer it is, or how good a beginning of one.
@@ -40,6 +42,16 @@ pub struct Place<'a> {
     pub tree: &'a Tree,
     /// The node whose path is to be valued.
     pub node: NodeId,
+}
+
+/// Who values a node from outside a strategy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum By {
+    /// The reward model.
+    Scorer,
+    /// What tries a step out, such as a sandbox that runs its code: 1 where it works, 0 where it does not.
+    Checker,
 }
 
 /// How the value of a node is come by.

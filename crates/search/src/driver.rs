@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use relign_core::{
-    Answers, Completion, Finish, Generate, GenerateError, NodeId, Place, Request, RolloutError, Rollouts, Sampling,
+    Answers, By, Completion, Finish, Generate, GenerateError, NodeId, Place, Request, RolloutError, Rollouts, Sampling,
     Score, Scorer, Seed, Strategy, Task, Tokenize, Tree,
 };
 
-use crate::journal::{Journal, Told};
+use crate::journal::{Journal, Told, valued_by};
 use crate::{Budget, Judge, LastLine, Start, StrategyFactory};
 
 /// How long to wait for scores while the engine has nothing to do, before looking for an interrupt.
@@ -62,6 +62,8 @@ pub struct Options<'a> {
     pub answers: &'a dyn Answers,
     /// What the scorer `model` asks.
     pub scorer: Option<&'a dyn Scorer>,
+    /// What tries out the steps of a strategy whose steps must work, such as a sandbox that runs their code.
+    pub checker: Option<&'a dyn Scorer>,
     /// What the strategies were told before they were cut short: it is told again, and they go on from there.
     pub journal: Journal,
     /// Takes down what the strategies are told.
@@ -71,7 +73,7 @@ pub struct Options<'a> {
 impl Default for Options<'_> {
     fn default() -> Self {
         let (budget, journal) = (Budget::default(), Journal::new());
-        Self { budget, limit: None, answers: &LastLine, scorer: None, journal, record: None }
+        Self { budget, limit: None, answers: &LastLine, scorer: None, checker: None, journal, record: None }
     }
 }
 
@@ -131,7 +133,7 @@ impl Growth<'_> {
                 self.strategy.tell(nothing(id));
             }
             Told::Score { node, score } => self.strategy.scored(node, score),
-            Told::Value { node, value } => self.strategy.valued(node, value),
+            Told::Value { node, by, value } => self.strategy.valued(node, by, value),
         }
     }
 
@@ -144,7 +146,7 @@ impl Growth<'_> {
 enum Owed {
     Completion { id: u64, got: Option<Result<Completion, String>> },
     Score { node: NodeId, ticket: Option<u64>, got: Option<Score> },
-    Value { node: NodeId, got: Option<Result<f64, String>> },
+    Value { node: NodeId, by: By, got: Option<Result<f64, String>> },
 }
 
 impl Owed {
@@ -169,7 +171,7 @@ struct Round<'a> {
     /// The task of each transcript being judged.
     tickets: HashMap<u64, usize>,
     /// Nodes to be valued, with their tasks.
-    unvalued: Vec<(usize, NodeId)>,
+    unvalued: Vec<(usize, NodeId, By)>,
     /// When all must end.
     end: Option<Instant>,
     progress: Progress,
@@ -208,6 +210,7 @@ impl<'a> Driver<'a> {
                 tokenizer: self.tokenizer,
                 answers: self.options.answers,
                 scorer: self.options.scorer,
+                checker: self.options.checker,
             };
             let strategy = self
                 .strategy
@@ -340,34 +343,34 @@ impl<'a> Driver<'a> {
     /// Has all nodes valued that wait for it; the tasks that something came back for.
     fn values(&mut self, round: &mut Round<'a>) -> Vec<usize> {
         let wanted = std::mem::take(&mut round.unvalued);
-        let Some(scorer) = self.options.scorer else { return Vec::new() };
-        let growth = |index: usize| round.growths[index].as_ref();
-        let places: Vec<Place<'_>> = wanted
-            .iter()
-            .filter_map(|&(index, node)| growth(index).map(|g| Place { task: &g.task, tree: g.strategy.tree(), node }))
-            .collect();
-        if places.is_empty() {
-            return Vec::new();
-        }
-        let count = places.len();
-        let mut values = scorer.values(&places);
-        if values.len() != count {
-            let what = format!("scorer: expected {count} values for as many nodes, got {}", values.len());
-            values = vec![Err(what); count];
-        }
-        for (&(index, node), value) in wanted.iter().zip(values) {
-            let owed = round.growths[index].iter_mut().flat_map(|growth| &mut growth.owed);
-            for entry in owed {
-                if let Owed::Value { node: own, got } = entry
-                    && *own == node
-                    && got.is_none()
-                {
-                    *got = Some(value);
-                    break;
+        for (by, scorer) in [(By::Scorer, self.options.scorer), (By::Checker, self.options.checker)] {
+            let nodes = || wanted.iter().filter(|(_, _, own)| *own == by);
+            let place = |&(index, node, _): &(usize, NodeId, By)| {
+                round.growths[index].as_ref().map(|g| Place { task: &g.task, tree: g.strategy.tree(), node })
+            };
+            let places: Vec<Place<'_>> = nodes().filter_map(place).collect();
+            let count = places.len();
+            // Strategies do not start without what they ask for.
+            let (Some(scorer), 1..) = (scorer, count) else { continue };
+            let mut values = scorer.values(&places);
+            if values.len() != count {
+                let what = format!("scorer: expected {count} values for as many nodes, got {}", values.len());
+                values = vec![Err(what); count];
+            }
+            for (&(index, wanted, _), value) in nodes().zip(values) {
+                let owed = round.growths[index].iter_mut().flat_map(|growth| &mut growth.owed);
+                for entry in owed {
+                    if let Owed::Value { node, by: own, got } = entry
+                        && (*node, *own) == (wanted, by)
+                        && got.is_none()
+                    {
+                        *got = Some(value);
+                        break;
+                    }
                 }
             }
         }
-        wanted.into_iter().map(|(index, _)| index).collect()
+        wanted.into_iter().map(|(index, _, _)| index).collect()
     }
 
     /// Ends every strategy, once; the tasks at work.
@@ -416,15 +419,15 @@ impl<'a> Driver<'a> {
                 round.requests.insert(round.next_request - 1, (index, own));
                 growth.owed.push_back(Owed::Completion { id: own, got: None });
             }
-            for node in growth.strategy.unvalued() {
-                let got = match growth.again(("value of node", node as u64))? {
+            for (node, by) in growth.strategy.unvalued() {
+                let got = match growth.again((valued_by(by), node as u64))? {
                     Some(Told::Value { value, .. }) => Some(value),
                     _ => None,
                 };
                 if got.is_none() {
-                    round.unvalued.push((index, node));
+                    round.unvalued.push((index, node, by));
                 }
-                growth.owed.push_back(Owed::Value { node, got });
+                growth.owed.push_back(Owed::Value { node, by, got });
             }
             for node in growth.strategy.unscored() {
                 if let Some(Told::Score { score, .. }) = growth.again(("score of node", node as u64))? {
@@ -454,7 +457,7 @@ impl<'a> Driver<'a> {
                 Some(Owed::Completion { got: Some(Ok(completion)), .. }) => Told::Completion(completion),
                 Some(Owed::Completion { id, got: Some(Err(why)) }) => Told::Failed { id, why },
                 Some(Owed::Score { node, got: Some(score), .. }) => Told::Score { node, score },
-                Some(Owed::Value { node, got: Some(value) }) => Told::Value { node, value },
+                Some(Owed::Value { node, by, got: Some(value) }) => Told::Value { node, by, value },
                 _ => unreachable!("only arrived answers are taken"),
             };
             if growth.known > 0 {
@@ -464,6 +467,9 @@ impl<'a> Driver<'a> {
                 record(&growth.task.id, &told).map_err(broke)?;
             }
             growth.tell(told);
+            if let Some(what) = growth.strategy.fault() {
+                return Err(growth.fault(what));
+            }
         }
         if growth.owed.is_empty() && !growth.strategy.finished() {
             let what = "its strategy asks for nothing more but is not finished".to_owned();

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::io::{BufRead, Write};
 
-use relign_core::{Completion, NodeId, Score};
+use relign_core::{By, Completion, NodeId, Score};
 use serde::{Deserialize, Serialize};
 
 /// Something that a strategy was told.
@@ -29,10 +29,12 @@ pub enum Told {
         /// Its score.
         score: Score,
     },
-    /// A value by a scorer outside the strategy.
+    /// A value from outside the strategy.
     Value {
         /// The node.
         node: NodeId,
+        /// Who gave it.
+        by: By,
         /// The value, or why there is none.
         value: Result<f64, String>,
     },
@@ -45,8 +47,16 @@ impl Told {
             Self::Completion(completion) => ("request", completion.id),
             Self::Failed { id, .. } => ("request", *id),
             Self::Score { node, .. } => ("score of node", *node as u64),
-            Self::Value { node, .. } => ("value of node", *node as u64),
+            Self::Value { node, by, .. } => (valued_by(*by), *node as u64),
         }
+    }
+}
+
+/// What a value from outside is called.
+pub(crate) const fn valued_by(by: By) -> &'static str {
+    match by {
+        By::Scorer => "value of node",
+        By::Checker => "check of node",
     }
 }
 

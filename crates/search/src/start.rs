@@ -18,6 +18,8 @@ pub struct Start<'a> {
     pub answers: &'a dyn Answers,
     /// What the scorer `model` asks.
     pub scorer: Option<&'a dyn Scorer>,
+    /// What tries out the steps of a strategy whose steps must work: their value is 1 where they do, else 0.
+    pub checker: Option<&'a dyn Scorer>,
 }
 
 /// What may be spent on one task, the same unit for every strategy. `None` bounds nothing.

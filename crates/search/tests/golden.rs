@@ -3,6 +3,7 @@
 //! `fixtures/golden/NAME.txt` holds the trees. A change that is meant is taken over with
 //! `GOLDEN=write cargo test --release -p relign-search --test golden`, and looked at before it is committed;
 //! `fixtures/uct.py` works out the visits and values of `mcts.txt` once more.
+#![allow(clippy::unwrap_used)] // A test's own functions may fail loudly, too.
 
 mod common;
 
@@ -40,10 +41,10 @@ fn answers() {
 
 #[test]
 fn steps() {
-    let model = json!({"name": "model"});
+    let (model, asks) = (json!({"name": "model"}), json!({"name": "self_evaluation", "question": "Good?"}));
     check("beam", "beam", json!({"n": 4, "width": 2, "scorer": model}), Budget::default());
     check("dvts", "dvts", json!({"n": 4, "width": 2, "scorer": model, "choice": "vote"}), Budget::default());
-    check("tree_of_thoughts", "tree_of_thoughts", json!({"breadth": 1, "k": 2}), Budget::default());
+    check("tree_of_thoughts", "tree_of_thoughts", json!({"breadth": 1, "k": 2, "scorer": asks}), Budget::default());
 }
 
 #[test]
@@ -55,6 +56,7 @@ fn searches() {
         "scorer": {"name": "verifier"}, "choice": "visits"});
     check("mcts_puct", "mcts", puct, Budget::default());
     check("ab_mcts", "ab_mcts", json!({"n": 10, "scorer": model}), Budget::default());
+    check("rstar", "rstar", json!({"simulations": 8, "expand": 3}), Budget::default());
     check("rest_mcts", "rest_mcts", json!({"iterations": 8, "scorer": model}), Budget::default());
 }
 

@@ -1,4 +1,5 @@
 //! What holds for every strategy, whatever the engine's order: budgets, determinism, restoring, bad settings.
+#![allow(clippy::unwrap_used)] // A test's own functions may fail loudly, too.
 
 mod common;
 
@@ -27,6 +28,8 @@ fn cases() -> Vec<(&'static str, Value)> {
         ("ab_mcts", json!({"n": 9, "posterior": "beta", "at_once": 3, "scorer": {"name": "verifier"}})),
         ("rest_mcts", json!({"iterations": 12, "scorer": model, "enough": 0.9})),
         ("rest_mcts", json!({"iterations": 9, "look_ahead": 0, "aggregate": "mean"})),
+        ("rstar", json!({"simulations": 12, "expand": 3})),
+        ("rstar", json!({"simulations": 9, "expand": 4, "at_once": 2, "scorer": model, "choice": "visits"})),
         ("budget_forcing", json!({"end": "=", "word": " b"})),
         ("budget_forcing", json!({"end": "\n\n", "waits": 3, "thinking": 30})),
         ("self_refine", json!({"satisfied": "a"})),
@@ -63,9 +66,10 @@ fn check(tree: &Tree, budget: Budget) {
             assert_eq!(node.tokens.len(), node.logprobs.len());
         }
     }
-    // Every answer is judged.
+    // Every answer is judged, but for those that rstar left behind.
     for leaf in tree.leaves().filter(|&leaf| tree.nodes[leaf].finish == Some(Finish::Stop)) {
-        assert!(tree.nodes[leaf].score.is_some(), "answer {leaf} is not judged");
+        let left_behind = tree.nodes[leaf].text.starts_with('d');
+        assert!(tree.nodes[leaf].score.is_some() || left_behind, "answer {leaf} is not judged");
     }
     if let Some(chosen) = tree.chosen {
         assert!(!tree.nodes[chosen].aside && chosen > 0);
@@ -114,7 +118,7 @@ fn settings_that_make_no_sense_are_refused_before_work() {
     for (name, settings, said) in [
         ("best_of_n", json!({"n": 0}), "strategy.n: expected at least 1, got 0"),
         ("best_of_n", json!({"scorer": {"name": "vibes"}}), "strategy.scorer.name: unknown scorer `vibes`"),
-        ("best_of_n", json!({"scorer": {"name": "logprob", "men": 1}}), "strategy.scorer: unknown field `men`"),
+        ("best_of_n", json!({"scorer": {"name": "logprob", "men": 1}}), "strategy.scorer.men: unknown field `men`"),
         ("self_consistency", json!({"confidence": 0.5}), "strategy.confidence: expected more than 0.5"),
         ("beam", json!({"n": 10, "width": 4}), "strategy.n: expected a multiple of width (4), got 10"),
         ("beam", json!({"width": 0}), "strategy.width: expected at least 1, got 0"),
@@ -145,6 +149,16 @@ fn settings_that_make_no_sense_are_refused_before_work() {
     for name in ["best_of_n", "mcts"] {
         let error = spent(name, json!({"fill": true}), Budget::default());
         assert!(error.contains("fill: expected a budget to go up to, got none"), "{error}");
+    }
+}
+
+#[test]
+fn a_scorer_that_needs_what_the_engine_does_not_tell_is_an_error() {
+    for (scorer, said) in [("logprob", "does not tell log-probabilities"), ("certainty", "how certain the model is")] {
+        let strategy = factory("best_of_n", json!({"scorer": {"name": scorer}}));
+        let mut engine = Script { blind: true, ..Script::new(1) };
+        let error = Round::of(&*strategy).run(&mut engine).unwrap_err().to_string();
+        assert!(error.contains("task t/0: scorer: the engine") && error.contains(said), "{error}");
     }
 }
 
@@ -194,7 +208,7 @@ proptest! {
 
     #[test]
     fn no_budget_is_exceeded_and_every_tree_is_whole(
-        case in 0..18_usize, seed: u64, order: u64, tokens in 1..900_u64, prompts in prop::option::of(1..4000_u64),
+        case in 0..20_usize, seed: u64, order: u64, tokens in 1..900_u64, prompts in prop::option::of(1..4000_u64),
         failing in prop::sample::select(vec![0_u64, 4]),
     ) {
         let (name, settings) = cases().swap_remove(case);
@@ -212,7 +226,7 @@ proptest! {
 
     #[test]
     fn a_search_that_was_killed_goes_on_to_the_same_tree(
-        case in 0..18_usize, dies_after: usize, tokens in prop::option::of(50..900_u64),
+        case in 0..20_usize, dies_after: usize, tokens in prop::option::of(50..900_u64),
         failing in prop::sample::select(vec![0_u64, 5]),
     ) {
         let (name, settings) = cases().swap_remove(case);
@@ -243,6 +257,24 @@ proptest! {
 }
 
 #[test]
+fn nothing_follows_a_step_that_does_not_work() {
+    let strategy = factory("rstar", json!({"simulations": 20, "expand": 4}));
+    let trees = Round { tasks: tasks(4), ..Round::of(&*strategy) }.run(&mut Script::new(1)).unwrap();
+    let mut left = 0;
+    for tree in &trees {
+        for (id, _) in tree.nodes.iter().enumerate().filter(|(_, node)| node.text.starts_with('d')) {
+            left += 1;
+            assert!(tree.nodes.iter().all(|node| node.parent != Some(id)), "node {id} goes on");
+            assert!(tree.chosen != Some(id) && tree.nodes[id].score.is_none() && tree.nodes[id].visits == 0);
+        }
+        // Only answers are worth something, and every simulation came to one.
+        let ends = tree.leaves().map(|leaf| tree.nodes[leaf].visits).sum::<u32>();
+        assert_eq!(ends, tree.nodes[0].visits);
+    }
+    assert!(left > 4, "{left} steps did not work");
+}
+
+#[test]
 fn a_journal_of_another_search_is_refused() {
     let (few, many) = (factory("best_of_n", json!({"n": 2})), factory("mcts", json!({})));
     let mut first = Round::of(&*few);
@@ -255,4 +287,26 @@ fn a_journal_of_another_search_is_refused() {
     assert!(error.contains("another search's"), "{error}");
     let error = read_journal(&b"{\"task\": 3}\n{}\n"[..]).unwrap_err();
     assert!(error.starts_with("line 1: expected what a strategy was told"), "{error}");
+}
+
+#[test]
+fn steps_end_where_their_border_is() {
+    for (steps, border) in [
+        (json!({"border": "blank_line"}), "\n\n"),
+        (json!({"border": "line"}), "\n"),
+        (json!({"border": "strings", "strings": [" ", "\n\n"]}), ""),
+        (json!({"border": "tokens", "max_tokens": 3}), ""),
+        (json!({"border": "blank_line", "most": 2}), "\n\n"),
+    ] {
+        let strategy = factory("dvts", json!({"n": 4, "width": 2, "steps": steps}));
+        let tree = Round::of(&*strategy).run(&mut Script::new(1)).unwrap().remove(0);
+        let inner = |id: usize| tree.nodes.iter().any(|node| node.parent == Some(id));
+        let most = steps["most"].as_u64().unwrap_or(40) as usize;
+        for (id, node) in tree.nodes.iter().enumerate().skip(1) {
+            assert!(!inner(id) || node.text.ends_with(border), "{:?}", node.text);
+            assert!(steps["border"] != "tokens" || node.tokens.len() <= 3);
+            assert!(tree.path(id).len() <= most + 1);
+        }
+        assert!((1..tree.nodes.len()).any(inner), "{steps}: no step was continued");
+    }
 }

@@ -44,6 +44,8 @@ pub(crate) enum Event {
     Grown { tag: u64, node: Option<NodeId> },
     /// A node has its value, or there is none.
     Valued { node: NodeId, value: Option<f64> },
+    /// A node was tried out.
+    Checked { node: NodeId, works: bool },
 }
 
 /// What can be grown from a node.
@@ -81,6 +83,8 @@ pub(crate) struct Growth<'a> {
     fates: Vec<Fate>,
     ledger: Ledger,
     stopped: bool,
+    /// Why no value can be had at all, if so.
+    fault: Option<String>,
     next: u64,
     wanted: VecDeque<Draft>,
     flying: BTreeMap<u64, (Draft, usize)>,
@@ -105,6 +109,7 @@ impl<'a> Growth<'a> {
             ledger: Ledger::new(start.budget),
             start,
             stopped: false,
+            fault: None,
             next: 0,
             wanted: VecDeque::new(),
             flying: BTreeMap::new(),

@@ -1,6 +1,6 @@
 //! A plan and its tree, as a strategy.
 
-use relign_core::{Completion, NodeId, Request, Score, Scorer, Strategy, Tree};
+use relign_core::{By, Completion, NodeId, Request, Score, Scorer, Strategy, Tree};
 
 use super::{Aggregate, Event, Growth, Plan, Steps};
 use crate::Start;
@@ -61,7 +61,7 @@ impl<'a, P: Plan + 'a> Strategy for Search<'a, P> {
         self.settle();
         loop {
             requests.extend(self.growth.ask());
-            if self.growth.events.is_empty() && !(self.growth.is_idle() && !self.ended) {
+            if self.growth.events.is_empty() && (self.ended || !self.growth.is_idle()) {
                 return requests;
             }
             self.settle();
@@ -82,17 +82,21 @@ impl<'a, P: Plan + 'a> Strategy for Search<'a, P> {
         self.settle();
     }
 
-    fn unvalued(&mut self) -> Vec<NodeId> {
+    fn unvalued(&mut self) -> Vec<(NodeId, By)> {
         self.growth.take_unvalued()
     }
 
-    fn valued(&mut self, node: NodeId, value: Result<f64, String>) {
-        self.growth.valued_outside(node, value.ok());
+    fn valued(&mut self, node: NodeId, by: By, value: Result<f64, String>) {
+        self.growth.valued_outside(node, by, value.ok());
         self.settle();
     }
 
     fn stop(&mut self) {
         self.growth.stopped = true;
+    }
+
+    fn fault(&self) -> Option<String> {
+        self.growth.fault.clone()
     }
 
     fn chosen(&self) -> Option<NodeId> {
@@ -130,7 +134,7 @@ impl Event {
     pub(crate) const fn grown(&self) -> Option<NodeId> {
         match self {
             Self::Grown { node, .. } => *node,
-            Self::Valued { .. } => None,
+            Self::Valued { .. } | Self::Checked { .. } => None,
         }
     }
 }

@@ -115,3 +115,52 @@ pub(crate) fn single(word: &str, tokenizer: &dyn Tokenize) -> Option<u32> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use relign_core::Message;
+
+    use super::*;
+
+    /// Knows `</think>` as token 7, or not at all.
+    struct Words(bool);
+
+    impl Tokenize for Words {
+        fn render(&self, _: &[Message]) -> Result<Vec<u32>, String> {
+            Ok(Vec::new())
+        }
+
+        fn encode(&self, text: &str) -> Result<Vec<u32>, String> {
+            Ok(if self.0 && text == THINK { vec![7] } else { text.chars().map(u32::from).collect() })
+        }
+
+        fn decode(&self, _: &[u32]) -> String {
+            String::new()
+        }
+    }
+
+    #[test]
+    fn every_border_ends_a_step_and_the_users_own_stops_stay() {
+        let whole = Sampling { stop: vec!["END".to_owned()], max_tokens: 500, ..Sampling::default() };
+        for (border, stops) in [
+            (Border::BlankLine, &["\n\n"][..]),
+            (Border::Line, &["\n"]),
+            (Border::Numbered, &["\nStep"]),
+            (Border::Sentence, &[". ", "! ", "? ", ".\n", "!\n", "?\n"]),
+            (Border::Tokens, &[]),
+            (Border::EndOfThink, &[THINK]),
+        ] {
+            let steps = Steps { border, max_tokens: 40, ..Steps::default() };
+            steps.check().unwrap();
+            let sampling = steps.sampling(&whole, &Words(false), 100);
+            assert_eq!(sampling.stop[0], "END");
+            assert_eq!(&sampling.stop[1..], stops, "{border:?}");
+            assert_eq!((sampling.max_tokens, sampling.stop_tokens.len()), (40, 0));
+            assert_eq!(steps.sampling(&whole, &Words(false), 9).max_tokens, 9);
+        }
+        let thinks = Steps { border: Border::EndOfThink, ..Steps::default() };
+        let sampling = thinks.sampling(&whole, &Words(true), 100);
+        assert_eq!((sampling.stop_tokens, sampling.stop.len()), (vec![7], 1));
+        assert_eq!(thinks.end_token(&Words(true)), Some(7));
+    }
+}

@@ -35,3 +35,54 @@ pub(crate) fn turn(tokenizer: &dyn Tokenize, task: &Task, said: &str, last: Opti
     }
     Ok(after.to_vec())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Letters are tokens; 1 opens the user's turn, 2 the model's, 0 closes one. As some templates do, it opens the
+    /// model's turn with an empty thought (3) that it does not keep.
+    struct Template;
+
+    impl Tokenize for Template {
+        fn render(&self, messages: &[Message]) -> Result<Vec<u32>, String> {
+            let mut tokens = Vec::new();
+            for Message { role, content } in messages {
+                tokens.push(if *role == relign_core::Role::Assistant { 2 } else { 1 });
+                tokens.extend(content.chars().map(u32::from));
+                tokens.push(0);
+            }
+            tokens.extend([2, 3]);
+            Ok(tokens)
+        }
+
+        fn decode(&self, tokens: &[u32]) -> String {
+            tokens.iter().filter(|&&t| t > 3).filter_map(|&t| char::from_u32(t)).collect()
+        }
+    }
+
+    #[test]
+    fn a_turn_is_closed_once_and_the_next_one_opened() {
+        let task = Task { messages: vec![Message::user("max")], ..Task::default() };
+        let go = [1, u32::from('g'), u32::from('o'), 0, 2, 3];
+        assert_eq!(turn(&Template, &task, "go", Some(0)).unwrap(), go);
+        // Cut off: its turn is closed for it.
+        let closed = turn(&Template, &task, "go", Some(u32::from('q'))).unwrap();
+        assert_eq!((closed[0], &closed[1..]), (0, &go[..]));
+    }
+
+    #[test]
+    fn without_a_template_there_is_no_turn() {
+        struct Server;
+        impl Tokenize for Server {
+            fn render(&self, _: &[Message]) -> Result<Vec<u32>, String> {
+                Ok(Vec::new())
+            }
+            fn decode(&self, _: &[u32]) -> String {
+                String::new()
+            }
+        }
+        let error = turn(&Server, &Task::default(), "go", None).unwrap_err();
+        assert!(error.contains("expected a template that is here"), "{error}");
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use relign_core::{NodeId, Sampling, Score, Valuation, Verdict};
+use relign_core::{By, NodeId, Sampling, Score, Valuation, Verdict};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -44,9 +44,9 @@ pub(super) struct Values {
     own: BTreeMap<NodeId, f64>,
     /// Nodes that wait for their verdict.
     verdicts: Vec<NodeId>,
-    /// Nodes that the scorer outside is to value, and those it was given.
-    unvalued: Vec<NodeId>,
-    outside: Vec<NodeId>,
+    /// Nodes that are to be valued outside, and those that were handed out.
+    unvalued: Vec<(NodeId, By)>,
+    outside: Vec<(NodeId, By)>,
     /// Questions that are being answered, by the node that they are about.
     questions: BTreeMap<u64, Asked>,
 }
@@ -71,7 +71,10 @@ impl Growth<'_> {
         }
         match self.scorer.value(&self.tree, node) {
             Valuation::Known(value) => self.valued_as(node, Some(value)),
-            Valuation::Unknown(_) => self.valued_as(node, None),
+            Valuation::Unknown(why) => {
+                self.fault = Some(format!("scorer: {why}"));
+                self.valued_as(node, None);
+            }
             Valuation::Verdict => match self.tree.nodes[node].score.clone() {
                 Some(score) => self.valued_as(node, worth(&score)),
                 None => {
@@ -79,10 +82,15 @@ impl Growth<'_> {
                     self.want_verdict(node);
                 }
             },
-            Valuation::Outside => self.values.unvalued.push(node),
+            Valuation::Outside => self.values.unvalued.push((node, By::Scorer)),
             Valuation::Ask(question) => {
-                // Its own turns were tried out before the search began.
-                let Ok(turn) = self.say(node, &question.text, true) else { return self.valued_as(node, None) };
+                let turn = match self.say(node, &question.text, true) {
+                    Ok(turn) => turn,
+                    Err(why) => {
+                        self.fault = Some(format!("scorer: {why}"));
+                        return self.valued_as(node, None);
+                    }
+                };
                 let asked = Asked { missing: question.times, answers: Vec::new() };
                 self.values.questions.insert(node as u64, asked);
                 let sampling = Sampling {
@@ -126,18 +134,33 @@ impl Growth<'_> {
         }
     }
 
-    /// Nodes for the scorer outside.
-    pub(super) fn take_unvalued(&mut self) -> Vec<NodeId> {
+    /// Wants `node` tried out, which comes as an event.
+    pub(crate) fn check(&mut self, node: NodeId) {
+        self.values.unvalued.push((node, By::Checker));
+    }
+
+    /// Nodes to be valued outside.
+    pub(super) fn take_unvalued(&mut self) -> Vec<(NodeId, By)> {
         let nodes = std::mem::take(&mut self.values.unvalued);
         self.values.outside.extend(&nodes);
         nodes
     }
 
-    /// The value of a node by the scorer outside.
-    pub(super) fn valued_outside(&mut self, node: NodeId, value: Option<f64>) {
-        if let Some(at) = self.values.outside.iter().position(|&waiting| waiting == node) {
-            self.values.outside.remove(at);
-            self.valued_as(node, value);
+    /// The value of a node from outside.
+    pub(super) fn valued_outside(&mut self, node: NodeId, by: By, value: Option<f64>) {
+        let Some(at) = self.values.outside.iter().position(|&waiting| waiting == (node, by)) else { return };
+        self.values.outside.remove(at);
+        match by {
+            By::Scorer => self.valued_as(node, value),
+            By::Checker => {
+                let works = value.is_some_and(|value| value > 0.0);
+                if !works {
+                    // No answer, and nothing goes on from it.
+                    self.fates[node] = Fate::Failed;
+                    self.asked[node] = true;
+                }
+                self.events.push_back(Event::Checked { node, works });
+            }
         }
     }
 

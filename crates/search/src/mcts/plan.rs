@@ -7,8 +7,9 @@ use relign_core::NodeId;
 use super::{Arm, Backup, FinalChoice, Prior, Rule};
 use crate::growth::{Event, Fate, Growth, Plan, best, elected};
 
-/// Simulations in a row that cost nothing, after which a search without another bound is over.
-const IDLE: u32 = 100;
+/// Simulations in a row that cost nothing, after which a search that has tokens left turns away from the answer that
+/// they found again and again.
+const IDLE: u32 = 16;
 
 /// How a search is run.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +27,10 @@ pub(crate) struct Settings {
     /// Continuations to the end whose mean value stands for a beginning's; 0 values the beginning itself.
     pub(crate) rollouts: usize,
     pub(crate) choice: FinalChoice,
+    /// Whether only answers are valued: every simulation goes on to one, step by step.
+    pub(crate) to_the_end: bool,
+    /// Whether every candidate must work.
+    pub(crate) checked: bool,
 }
 
 /// Where a node stands.
@@ -205,12 +210,17 @@ impl Mcts {
     fn arrive(&mut self, growth: &mut Growth<'_>, path: Vec<NodeId>) {
         let node = path[path.len() - 1];
         if self.places[&node].stage == Stage::Fresh {
-            return self.evaluate(growth, path);
+            if !self.settings.to_the_end || growth.fate(node) != Fate::Open {
+                return self.evaluate(growth, path);
+            }
+            self.place(node).stage = Stage::Valued;
         }
         if growth.fate(node) == Fate::Ended {
             // An answer whose value is known: it is found again, which costs nothing.
             self.idle += 1;
-            self.over |= self.settings.simulations.is_none() && self.idle >= IDLE;
+            if self.settings.simulations.is_none() && self.idle >= IDLE {
+                self.place(node).stage = Stage::Closed;
+            }
             let arm = &self.places[&node].arm;
             let value = arm.sum / f64::from(arm.visits.max(1));
             return self.back_up(&path, Some(value));
@@ -300,7 +310,7 @@ impl Mcts {
                 Some(child) => {
                     self.place(child).arm.flying += 1;
                     path.push(child);
-                    self.evaluate(growth, path);
+                    self.arrive(growth, path);
                 }
                 None => {
                     if self.places[&parent].arm.children.is_empty() {
@@ -357,7 +367,16 @@ impl Plan for Mcts {
 
     fn hear(&mut self, growth: &mut Growth<'_>, event: Event) {
         match event {
+            Event::Grown { tag, node: Some(node) }
+                if tag & 1 == 0 && self.settings.checked && growth.fate(node) != Fate::Failed =>
+            {
+                growth.check(node);
+            }
             Event::Grown { tag, node } if tag & 1 == 0 => self.candidate(growth, (tag >> 1) as NodeId, node),
+            Event::Checked { node, .. } => {
+                let parent = growth.tree.nodes[node].parent.unwrap_or(0);
+                self.candidate(growth, parent, Some(node));
+            }
             Event::Grown { tag, node: Some(node) } => {
                 self.valuing.insert(node, tag >> 1);
                 growth.value(node);

@@ -69,3 +69,56 @@ fn mean(nodes: &[&Node], of: fn(&Node) -> &[f32]) -> Option<f64> {
     let sum: f64 = nodes.iter().flat_map(|node| of(node)).map(|&number| f64::from(number)).sum();
     Some(sum / tokens as f64)
 }
+
+#[cfg(test)]
+mod tests {
+    use relign_core::{Task, Valuation};
+
+    use super::*;
+
+    /// A step of two tokens, a turn of the user's, and an answer in two steps.
+    fn tree() -> (Tree, NodeId) {
+        let mut tree = Tree::new(Task::default(), vec![1]);
+        let mut said = |parent, author, logprobs: &[f32], certainty: &[f32]| {
+            let (tokens, logprobs, certainty) = (vec![5; logprobs.len()], logprobs.to_vec(), certainty.to_vec());
+            tree.push(Node { tokens, logprobs, certainty, ..Node::after(parent, author) })
+        };
+        let first = said(0, Author::Policy, &[-9.0, -9.0], &[9.0, 9.0]);
+        let turn = said(first, Author::Environment, &[], &[]);
+        let step = said(turn, Author::Policy, &[-1.0, -3.0], &[2.0, 4.0]);
+        let last = said(step, Author::Policy, &[-0.5], &[6.0]);
+        (tree, last)
+    }
+
+    fn value(name: &str, settings: Value) -> f64 {
+        let Value::Object(settings) = settings else { panic!() };
+        let (tree, node) = tree();
+        match scorer(&Section { name: name.to_owned(), settings }).unwrap().value(&tree, node) {
+            Valuation::Known(value) => value,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn values_worked_out_by_hand() {
+        for (name, settings, expected) in [
+            ("logprob", serde_json::json!({}), (-4.5_f64 / 3.0).exp()),
+            ("logprob", serde_json::json!({"mean": false}), -4.5),
+            ("logprob", serde_json::json!({"span": "step"}), (-0.5_f64).exp()),
+            ("certainty", serde_json::json!({}), 4.0),
+            ("certainty", serde_json::json!({"span": "step"}), 6.0),
+        ] {
+            let got = value(name, settings.clone());
+            assert!((got - expected).abs() < 1e-12, "{name} {settings}: {got}, expected {expected}");
+        }
+    }
+
+    #[test]
+    fn aggregates_worked_out_by_hand() {
+        use crate::Aggregate::{Last, Mean, Min, Product};
+        for (aggregate, expected) in [(Last, 0.5), (Min, 0.25), (Product, 0.125), (Mean, 1.75 / 3.0)] {
+            assert_eq!(aggregate.of(&[1.0, 0.25, 0.5]), Some(expected));
+            assert_eq!(aggregate.of(&[]), None);
+        }
+    }
+}

@@ -81,8 +81,8 @@ impl Scorer for SelfEvaluation {
 
 fn read(answer: &str, best: f64) -> Option<f64> {
     let number = |word: &str| word.trim_matches('.').parse::<f64>().ok().filter(|number| (0.0..=best).contains(number));
-    let numbers = answer.split(|c: char| !c.is_ascii_digit() && c != '.').filter_map(number);
-    if let Some(last) = numbers.last() {
+    let mut numbers = answer.split(|c: char| !c.is_ascii_digit() && c != '.').filter_map(number);
+    if let Some(last) = numbers.next_back() {
         return Some(last / best);
     }
     let words = answer.split(|c: char| !c.is_alphabetic()).map(str::to_lowercase);
@@ -92,7 +92,7 @@ fn read(answer: &str, best: f64) -> Option<f64> {
         "impossible" | "unlikely" | "no" => Some(0.0),
         _ => None,
     };
-    words.filter_map(worth).last()
+    words.filter_map(worth).next_back()
 }
 
 #[cfg(test)]

@@ -216,6 +216,7 @@ impl Plan for Adaptive {
                 self.running -= 1;
                 self.over = true;
             }
+            Event::Checked { .. } => {}
             Event::Valued { node, value } => {
                 self.running -= 1;
                 // The answer that it refines stands two nodes above, before the turn that asks.

@@ -87,7 +87,7 @@ pub const ENTRY: Entry<dyn StrategyFactory> = Entry {
 pub(super) fn check(n: usize, width: usize) -> Result<(), relign_core::ConfigError> {
     at_least_one("n", n)?;
     at_least_one("width", width)?;
-    if n % width != 0 {
+    if !n.is_multiple_of(width) {
         let what = format!("expected a multiple of width ({width}), got {n}");
         return Err(relign_core::ConfigError::at("n", what));
     }
@@ -172,6 +172,7 @@ impl Plan for Rounds {
                 return growth.value(node);
             }
             Event::Grown { tag, node: None } => tag as usize,
+            Event::Checked { .. } => return,
             Event::Valued { node, .. } => {
                 let Some(at) = self.group_of.remove(&node) else { return };
                 if growth.fate(node) != Fate::Failed {

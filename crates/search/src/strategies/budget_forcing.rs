@@ -106,8 +106,9 @@ impl Forcing {
             return (marker.is_some() && own.tokens.last().copied() == marker, 1);
         }
         // The text is cut before the marker; what the tokens say beyond it is the marker's.
-        let said = own.text.trim().len();
-        let keeps = |n: &usize| tokenizer.decode(&own.tokens[..own.tokens.len() - n]).trim().len() <= said;
+        // Some decoders leave out a space at the very beginning.
+        let said = own.text.trim_start().len();
+        let keeps = |n: &usize| tokenizer.decode(&own.tokens[..own.tokens.len() - n]).trim_start().len() <= said;
         let tokens = (0..=own.tokens.len()).find(keeps).unwrap_or(0);
         (marker.is_none() && !self.settings.end.is_empty(), tokens)
     }

@@ -115,6 +115,8 @@ impl StrategyFactory for Mcts {
             prior: self.prior,
             rollouts: self.rollouts,
             choice: self.choice,
+            to_the_end: false,
+            checked: false,
         });
         Search::boxed(start, scorer, self.aggregate, self.steps.clone(), plan)
     }

@@ -13,6 +13,7 @@ pub mod budget_forcing;
 pub mod dvts;
 pub mod mcts;
 pub mod rest_mcts;
+pub mod rstar;
 pub mod sample;
 pub mod self_consistency;
 pub mod self_refine;
@@ -26,6 +27,7 @@ pub use budget_forcing::BudgetForcing;
 pub use dvts::Dvts;
 pub use mcts::Mcts;
 pub use rest_mcts::RestMcts;
+pub use rstar::Rstar;
 pub use sample::Sample;
 pub use self_consistency::SelfConsistency;
 pub use self_refine::SelfRefine;
@@ -41,6 +43,7 @@ pub const STRATEGIES: &[Entry<dyn StrategyFactory>] = &[
     dvts::ENTRY,
     mcts::ENTRY,
     rest_mcts::ENTRY,
+    rstar::ENTRY,
     sample::ENTRY,
     self_consistency::ENTRY,
     self_refine::ENTRY,

@@ -105,8 +105,9 @@ impl StrategyFactory for RestMcts {
     }
 }
 
-/// Iterations in a row that cost nothing, after which a search without another bound is over.
-const IDLE: usize = 100;
+/// Iterations in a row that cost nothing, after which a search that has tokens left turns away from the answer that
+/// they found again and again.
+const IDLE: usize = 16;
 
 /// What is known of a node.
 #[derive(Clone, Debug, Default)]
@@ -114,6 +115,8 @@ struct Spot {
     visits: u32,
     value: f64,
     children: Vec<NodeId>,
+    /// Whether nothing new can come of it.
+    closed: bool,
 }
 
 /// What the candidates on their way are for.
@@ -141,11 +144,13 @@ impl Star {
     /// Begins iterations until one has to wait.
     fn iterate(&mut self, growth: &mut Growth<'_>) {
         while !self.over && self.missing == 0 && (self.settings.fill || self.done < self.settings.iterations) {
-            let node = self.leaf();
+            let Some(node) = self.leaf() else { break };
             self.done += 1;
             if growth.fate(node) == Fate::Ended {
                 self.idle += 1;
-                self.over |= self.settings.fill && self.idle >= IDLE;
+                if self.settings.fill && self.idle >= IDLE {
+                    self.spots.entry(node).or_default().closed = true;
+                }
                 self.back_up(growth, node);
                 continue;
             }
@@ -155,7 +160,8 @@ impl Star {
         }
     }
 
-    fn leaf(&self) -> NodeId {
+    /// Where there is something to do; `None` where there is nothing any more.
+    fn leaf(&mut self) -> Option<NodeId> {
         let mut node = 0;
         loop {
             let spot = &self.spots[&node];
@@ -164,10 +170,15 @@ impl Star {
                 let explore = (f64::from(spot.visits.max(1)).ln() / f64::from(child.visits)).sqrt();
                 if child.visits == 0 { f64::INFINITY } else { child.value + self.settings.c * explore }
             };
-            let children = spot.children.iter().copied();
-            match children.reduce(|best, next| if score(next) > score(best) { next } else { best }) {
+            let open = spot.children.iter().copied().filter(|id| !self.spots[id].closed);
+            match open.reduce(|best, next| if score(next) > score(best) { next } else { best }) {
                 Some(child) => node = child,
-                None => return node,
+                None if spot.closed => return None,
+                None if spot.children.is_empty() => return Some(node),
+                None => {
+                    self.spots.entry(node).or_default().closed = true;
+                    node = 0;
+                }
             }
         }
     }
@@ -254,6 +265,7 @@ impl Plan for Star {
         match event {
             Event::Grown { node: Some(node), .. } => return growth.value(node),
             Event::Grown { node: None, .. } => self.over = true,
+            Event::Checked { .. } => return,
             Event::Valued { node, value } => self.found.extend(value.map(|value| (node, value))),
         }
         self.missing -= 1;

@@ -49,6 +49,8 @@ pub struct Script {
     pub generated: HashMap<u64, u64>,
     /// Fails every so many-th request, if not 0.
     pub failing: u64,
+    /// Tells no log-probabilities, as servers may.
+    pub blind: bool,
     /// The most requests at once.
     pub most: usize,
     pub cancelled: Vec<u64>,
@@ -63,6 +65,7 @@ impl Script {
             taken: Vec::new(),
             generated: HashMap::new(),
             failing: 0,
+            blind: false,
             most: 0,
             cancelled: Vec::new(),
         }
@@ -90,11 +93,13 @@ impl Script {
         }
         for token in letters(&script).into_iter().chain([END]) {
             tokens.push(token);
+            if token != END {
+                text.extend(char::from_u32(token));
+            }
             if token == END || stop_tokens.contains(&token) {
                 finish = Finish::Stop;
                 break;
             }
-            text.extend(char::from_u32(token));
             if let Some(cut) = stop.iter().filter_map(|stop| text.find(stop.as_str())).min() {
                 text.truncate(cut);
                 finish = Finish::StopString;
@@ -104,7 +109,8 @@ impl Script {
                 break;
             }
         }
-        let logprobs = tokens.iter().map(|&token| -((token % 5) as f32 + 1.0) / 8.0).collect();
+        let told = if self.blind { 0 } else { tokens.len() };
+        let logprobs = tokens.iter().take(told).map(|&token| -((token % 5) as f32 + 1.0) / 8.0).collect();
         Completion { id: request.id, tokens, logprobs, text, finish, version: 0 }
     }
 }
@@ -184,6 +190,16 @@ impl Scorer for ShareOfA {
     }
 }
 
+/// Tries steps out: those that begin with `d` do not work.
+pub struct NoD;
+
+impl Scorer for NoD {
+    fn values(&self, nodes: &[Place<'_>]) -> Vec<Result<f64, String>> {
+        let works = |place: &Place<'_>| !place.tree.nodes[place.node].text.starts_with('d');
+        nodes.iter().map(|place| Ok(f64::from(u8::from(works(place))))).collect()
+    }
+}
+
 pub fn tasks(count: u32) -> Vec<Task> {
     let letter = |i: u32| char::from_u32(u32::from('A') + i).expect("few tasks").to_string();
     (0..count)
@@ -247,6 +263,7 @@ impl<'a> Round<'a> {
             options: Options {
                 budget: self.budget,
                 scorer: Some(&ShareOfA),
+                checker: Some(&NoD),
                 journal: std::mem::take(&mut self.journal),
                 record: Some(&mut record),
                 ..Options::default()
