@@ -187,6 +187,11 @@ OUT is a GGUF file where it ends in .gguf, else a Hugging Face folder. Nothing i
   relign doctor model.gguf                    what of it fits: sequences, lengths, training
   relign doctor http://localhost:8000/v1      does it answer, does it tell token ids?")]
     Doctor(commands::doctor::Asked),
+    /// Show trees: those of a run, of an evaluation, of a search
+    #[command(after_help = "Examples:
+  relign tree runs/quickstart-1/trees.jsonl.zst
+  relign tree runs/quickstart-1/trees.jsonl.zst --html trees.html     a page to look around in")]
+    Tree(commands::tree::Asked),
     /// Print a script that completes relign's commands in a shell
     #[command(after_help = "Example:
   relign completions bash > ~/.local/share/bash-completion/completions/relign")]
@@ -216,6 +221,7 @@ impl Command {
             Self::Pull { model } => commands::pull::run(&model, json),
             Self::Convert(asked) => commands::convert::run(&asked, json),
             Self::Doctor(asked) => commands::doctor::run(&asked, json),
+            Self::Tree(asked) => commands::tree::run(&asked, json),
             Self::Completions { shell } => commands::completions::run(shell),
             Self::Schema => commands::completions::schema(),
         }

@@ -9,7 +9,7 @@ use anyhow::Context;
 use relign_core::{
     DataFile, Environment, Estimate, Finish, Node, Recipe, Rollouts, Sampling, Seed, Split, Tree, Verdict, find,
 };
-use relign_search::{Driver, Judge, STRATEGIES};
+use relign_search::{Driver, Judge, Options, STRATEGIES};
 use serde::Serialize;
 use serde_json::json;
 
@@ -142,6 +142,7 @@ pub(crate) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
         step: 0,
         interrupt: Arc::new(AtomicBool::new(false)),
         progress: Some(&mut progress),
+        options: Options::default(),
     }
     .run(tasks, &mut |tree| trees.push(tree))?;
     bar.finish_and_clear();
@@ -264,14 +265,11 @@ mod tests {
         let mut tree = Tree::new(Task::default(), vec![1]);
         for score in scores {
             tree.push(Node {
-                parent: Some(0),
-                author: Author::Policy,
                 tokens: vec![1, 2],
                 logprobs: vec![-0.1, -0.1],
-                text: String::new(),
-                version: 0,
                 finish: Some(Finish::Length),
                 score: Some(score.clone()),
+                ..Node::after(0, Author::Policy)
             });
         }
         tree

@@ -19,6 +19,7 @@ pub(crate) mod sandbox;
 pub(crate) mod tasks;
 pub(crate) mod train;
 pub(crate) mod verify;
+pub(crate) mod tree;
 
 /// Prints `text` and a line break on stdout. Unlike `println!`, a reader that went away is an error
 /// to pass on, not a panic.

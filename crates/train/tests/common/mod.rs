@@ -103,16 +103,8 @@ pub fn group(prompt: &[u32], completions: &[(&[u32], f64)]) -> Tree {
 }
 
 pub fn node(parent: usize, tokens: &[u32]) -> Node {
-    Node {
-        parent: Some(parent),
-        author: Author::Policy,
-        tokens: tokens.to_vec(),
-        logprobs: vec![-2.0; tokens.len()],
-        text: String::new(),
-        version: 0,
-        finish: Some(Finish::Stop),
-        score: None,
-    }
+    let logprobs = vec![-2.0; tokens.len()];
+    Node { tokens: tokens.to_vec(), logprobs, finish: Some(Finish::Stop), ..Node::after(parent, Author::Policy) }
 }
 
 /// `n` tokens below 128.
