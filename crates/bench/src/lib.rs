@@ -2,4 +2,8 @@
 
 pub mod statistics;
 
-pub use statistics::{Moments, Paired, StatisticsError, clustered, mcnemar, moments, paired, wilson};
+pub use statistics::{
+    Difference, Interval, Moments, Paired, StatisticsError, benjamini_hochberg, bootstrap, clustered, clustered_error,
+    clustered_mean, difference, g_pass_at_k, holm, maj_at_k, mcnemar, mg_pass_at_k, minimum_detectable, moments,
+    needed, paired, pass_at_k, pass_hat_k, relative_uplift, wilson,
+};
