@@ -1,5 +1,8 @@
 //! What a measured number means.
 
+pub mod benchmark;
+mod digest;
+pub mod results;
 pub mod statistics;
 
 pub use statistics::{
