@@ -1,9 +1,14 @@
 //! What a measured number means.
 
 pub mod benchmark;
+pub mod compare;
+pub mod contamination;
 mod digest;
+pub mod leaderboard;
+mod page;
 pub mod results;
 pub mod statistics;
+mod words;
 
 pub use statistics::{
     Difference, Interval, Moments, Paired, StatisticsError, benjamini_hochberg, bootstrap, clustered, clustered_error,

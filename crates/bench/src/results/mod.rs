@@ -15,7 +15,7 @@
 
 mod log;
 mod read;
-mod summary;
+pub(crate) mod summary;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
