@@ -147,5 +147,4 @@ fn a_training_set_that_holds_test_problems_is_caught() {
     assert_eq!((counts.items, counts.short), (498, 2));
     assert_eq!((counts.exact, counts.near, counts.shared), (0, 10, 198));
     assert_eq!((report.texts, report.words), (22_420, 335_461));
-}");
 }
