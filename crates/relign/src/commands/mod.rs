@@ -4,13 +4,17 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
+pub(crate) mod benchmark;
 pub(crate) mod chat;
+pub(crate) mod compare;
 pub(crate) mod completions;
+pub(crate) mod contamination;
 pub(crate) mod convert;
 pub(crate) mod doctor;
 pub(crate) mod eval;
 pub(crate) mod explain;
 pub(crate) mod generate;
+pub(crate) mod leaderboard;
 pub(crate) mod list;
 pub(crate) mod measure;
 pub(crate) mod pull;
