@@ -22,8 +22,8 @@ pub(crate) mod sampling;
 pub(crate) mod sandbox;
 pub(crate) mod tasks;
 pub(crate) mod train;
-pub(crate) mod verify;
 pub(crate) mod tree;
+pub(crate) mod verify;
 
 /// Prints `text` and a line break on stdout. Unlike `println!`, a reader that went away is an error
 /// to pass on, not a panic.
