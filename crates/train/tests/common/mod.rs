@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use relign_core::{Author, Finish, Node, OptimizerSection, Score, Seed, Task, Tree, UpdateMetrics};
-use relign_model::{Checkpoint, Kind, LoadError, Policy, Tensor, Tokenizer};
+use relign_model::{Checkpoint, Kind, Policy, Tensor, Tokenizer};
 use relign_train::{Algorithm, TrainError, Trainer, TrainerOptions};
 
 pub const FAMILIES: [&str; 2] = ["llama", "qwen2"];
