@@ -35,12 +35,14 @@ impl Fill {
     unsafe fn put(&self, first: usize, width: usize, numbers: &[f32]) {
         let range = first * width..first * width + numbers.len();
         match self {
-            // SAFETY: the caller's, three times.
+            // SAFETY: the caller's.
             Self::F32(to) => unsafe { to.slice(range).copy_from_slice(numbers) },
             Self::Bf16(to) => {
+                // SAFETY: the caller's.
                 let to = unsafe { to.slice(range) };
                 to.iter_mut().zip(numbers).for_each(|(to, x)| *to = bf16::store(*x));
             }
+            // SAFETY: the caller's.
             Self::Quantised(room) => unsafe { room.rows(first, numbers) },
         }
     }
