@@ -56,6 +56,11 @@ def terms(text):
     return [term if term[0] in "+-" else "+" + term for term in out] if len(out) > 1 else []
 
 
+def grouped(gold):
+    """In parentheses where it has a sign or is a sum, so that it can be multiplied."""
+    return f"({gold})" if terms(gold) or gold.startswith("-") else gold
+
+
 def is_number(gold):
     return re.fullmatch(r"-?\d+", gold) is not None
 
@@ -104,8 +109,8 @@ def equal(gold, dice):
             yield "typeset", f"{n:,}".replace(",", "{,}")
         yield "named", f"x={gold}"
     if is_value(gold):
-        yield "rescaled", f"\\frac{{2({gold})}}{{2}}"
-        yield "rescaled", f"({gold})+1-1"
+        yield "rescaled", f"\\frac{{2 \\cdot {grouped(gold)}}}{{2}}"
+        yield "rescaled", f"{gold}+1-1"
     summed = terms(gold)
     if summed:
         turned = summed[1:] + summed[:1]
@@ -141,9 +146,9 @@ def unequal(gold, dice):
         if changed:
             yield "digit", changed
     if re.search(r"[1-9]|\\pi", gold) and is_value(gold):
-        yield "sign", gold[1:].strip() if gold.startswith("-") and not terms(gold) else f"-({gold})"
-        yield "value", f"({gold})+1"
-        yield "value", f"10({gold})"
+        yield "sign", gold[1:].strip() if gold.startswith("-") and not terms(gold) else f"-{grouped(gold)}"
+        yield "value", f"{gold}+1"
+        yield "value", f"10 \\cdot {grouped(gold)}"
     if is_number(gold):
         yield "value", str(int(gold) + 1)
         yield "value", gold + "0" if int(gold) else "10"

@@ -12,6 +12,7 @@ import sys
 import decode
 import sandbox
 import training
+import verify
 from work import AVX2, Failed
 
 BENCHES = {
@@ -20,8 +21,15 @@ BENCHES = {
     "decode": (decode.decode, "answers to GSM8K's prompts, against transformers, llama.cpp and vLLM"),
     "tree": (decode.tree, "64 branches of each prompt at four depths, against the same without shared prefixes"),
     "sandbox": (sandbox.sandbox, "HumanEval's programs in the sandbox, against one system python3 for each"),
+    "verify": (verify.verify, "answers judged right or wrong: errors and speed, against Math-Verify"),
 }
 HEAD = f"{'case':<32} {'peer':<13} {'ours':>9} {'theirs':>9} {'unit':<9} {'ratio':>6} {'ours GB':>8} {'theirs GB':>9}"
+
+
+def ratio(mine, other, more_is_better):
+    """How many times better RELIGN is; nothing where that is a division by zero."""
+    above, below = (mine, other) if more_is_better else (other, mine)
+    return round(above / below, 2) if below else None
 
 
 def rows(bench, case, rounds):
@@ -46,7 +54,7 @@ def rows(bench, case, rounds):
             "ours": round(mine, 3),
             "theirs": round(other, 3),
             "unit": case.unit,
-            "ratio": round(mine / other if case.more_is_better else other / mine, 2),
+            "ratio": ratio(mine, other, case.more_is_better),
         }
         row |= {f"{name}_rss_gb": round(max(one["rss_gb"] for one in side), 2) for name, side in sides.items()}
         # What else each side said of its last round: dtype, tokens made, settings.
@@ -81,7 +89,8 @@ def main():
                 print(json.dumps(row), flush=True)
                 continue
             line = f"{row['case']:<32} {row['peer']:<13} {row['ours']:>9.2f} {row['theirs']:>9.2f} {row['unit']:<9}"
-            print(f"{line} {row['ratio']:>5.2f}x {row['ours_rss_gb']:>8.2f} {row['theirs_rss_gb']:>9.2f}", flush=True)
+            times = "-" if row["ratio"] is None else f"{row['ratio']:.2f}x"
+            print(f"{line} {times:>6} {row['ours_rss_gb']:>8.2f} {row['theirs_rss_gb']:>9.2f}", flush=True)
 
 
 try:

@@ -247,3 +247,23 @@ fn tasks_are_shown_with_their_solutions() {
     assert_eq!(broken.status.code(), Some(1));
     assert!(stderr(&broken).contains("rows.jsonl:1: "), "{}", stderr(&broken));
 }
+
+#[test]
+fn verify_judges_an_answer_and_a_file() {
+    let one = lines(&relign(&["verify", r"\frac{1}{2}", "-0.5", "--json"]));
+    assert_eq!((one[0]["verdict"].as_str(), one[0]["extracted"].as_str()), (Some("wrong"), Some("-0.5")));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("answers.tsv");
+    let file = path.to_str().unwrap();
+    std::fs::write(&path, "id\tgold\tpred\n1\t7\tIt is $7$.\n2\t7\t8\n3\t7\tno idea\n").unwrap();
+    let rows = lines(&relign(&["verify", "--file", file, "--json"]));
+    let verdicts: Vec<_> = rows[..3].iter().map(|row| row["verdict"].as_str().unwrap()).collect();
+    assert_eq!(verdicts, ["correct", "wrong", "unparsed"]);
+    assert_eq!((rows[3]["count"].as_u64(), rows[3]["correct"].as_u64()), (Some(3), Some(1)));
+    std::fs::write(&path, "gold\tanswer\n1\t2\n").unwrap();
+    let wrong = relign(&["verify", "--file", file]);
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(stderr(&wrong).contains("expected a column named pred, got: gold, answer"), "{}", stderr(&wrong));
+    assert_eq!(relign(&["verify", "7", "7", "--policy", "latx"]).status.code(), Some(2));
+    assert_eq!(relign(&["verify"]).status.code(), Some(2));
+}

@@ -76,6 +76,15 @@ impl Comparison<'_> {
                 }
                 self.regions(gold, answer)
             }
+            // `15\frac{39}{40}, or \frac{639}{40}`: one value, written twice.
+            (value, Node::List(items)) if is_scalar(value) => {
+                for item in items {
+                    if !self.same(value, item)? {
+                        return Ok(false);
+                    }
+                }
+                Ok(true)
+            }
             (Node::List(a) | Node::Set(a), Node::List(b) | Node::Set(b)) => self.unordered(a, b),
             (Node::Set(a), b) if a.len() == 1 && is_scalar(b) => self.same(&a[0], b),
             (a, Node::Set(b)) if b.len() == 1 && is_scalar(a) => self.same(a, &b[0]),

@@ -64,8 +64,8 @@ impl<'a> Lexer<'a> {
             there
         };
         let token = match c {
-            '+' if self.peek(0) == b'-' => {
-                self.at += 1;
+            '+' if self.rest().starts_with("/-") => {
+                self.at += 2;
                 Token::PlusMinus(false)
             }
             '+' => Token::Plus,

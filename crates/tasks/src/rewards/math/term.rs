@@ -33,7 +33,7 @@ impl<'a> Parser<'_, 'a> {
                 }
                 _ => {
                     inverse = false;
-                    if self.unit_follows() || !self.implicit() {
+                    if self.unit_follows(start) || !self.implicit() {
                         break;
                     }
                 }
@@ -59,9 +59,11 @@ impl<'a> Parser<'_, 'a> {
     }
 
     /// Reads units and other words behind a value; whether there were any.
-    fn unit_follows(&mut self) -> bool {
+    fn unit_follows(&mut self, start: usize) -> bool {
         let mut any = false;
         let mut square = None;
+        // `no idea` is no amount of ideas.
+        let counts = self.tokens[start..self.at].iter().any(|lexed| matches!(lexed.token, Token::Number(_)));
         // A letter alone is a variable; `\text{m}` is a text.
         while let Some((text, tied)) = match self.peek() {
             Some(Token::Text(text)) => Some((*text, false)),
@@ -75,7 +77,11 @@ impl<'a> Parser<'_, 'a> {
                     self.unit = Some(super::node::Unit::Known(unit, power));
                 }
                 Meaning::Power(power) => square = Some(power),
-                Meaning::Other if !tied && (any || words::may_name(text)) => {
+                Meaning::Other
+                    if !tied
+                        && (any || words::may_name(text))
+                        && (counts || matches!(self.peek(), Some(Token::Text(_)))) =>
+                {
                     if self.unit.is_none() {
                         self.unit = Some(super::node::Unit::Other);
                     }
