@@ -1,4 +1,5 @@
 //! The code reward on HumanEval, MBPP and MultiPL-E's Rust: right solutions pass, wrong ones do not.
+#![allow(clippy::unwrap_used)] // A test's own functions may fail loudly, too.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};

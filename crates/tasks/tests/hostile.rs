@@ -3,6 +3,7 @@
 //! `hostile/programs` print ESCAPED where they got what they must not; their second line names the endings that
 //! are theirs. `hostile/solutions` are tested on a task that none of them solves. All run as the user who tests,
 //! and where that is root, once more as nobody.
+#![allow(clippy::unwrap_used)] // A test's own functions may fail loudly, too.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

@@ -1,5 +1,5 @@
 # Recurses without end, in Python and in C.
-# ends: exit signal
+# ends: exit signal cpu_time memory
 import sys
 sys.setrecursionlimit(1 << 30)
 def down(x):
