@@ -38,6 +38,12 @@ pub trait Environment: Send + Sync {
     /// The environment's own judgement of whether the task was solved.
     fn score(&self, task: &Task, transcript: &Transcript) -> Score;
 
+    /// Its judgement of several answers to `task`, one for each, in their order; see
+    /// [`Reward::score_group`](crate::Reward::score_group).
+    fn score_group(&self, task: &Task, group: &[Transcript]) -> Vec<Score> {
+        group.iter().map(|transcript| self.score(task, transcript)).collect()
+    }
+
     /// What its judgement asks of whoever runs it, as a reward's.
     fn needs(&self) -> RewardNeeds {
         RewardNeeds::default()

@@ -20,7 +20,7 @@ pub struct Request {
 }
 
 /// What came of a [`Request`].
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Completion {
     /// The request's id.
     pub id: u64,
@@ -167,13 +167,21 @@ pub trait Generate {
 }
 
 /// Turns conversations into tokens and tokens into text.
-pub trait Tokenize {
+pub trait Tokenize: Sync {
     /// The tokens of a conversation in the checkpoint's chat template, ready for the model's answer;
     /// none where the engine renders conversations itself.
     ///
     /// # Errors
     /// If the template rejects the conversation; the message says why.
     fn render(&self, messages: &[Message]) -> Result<Vec<u32>, String>;
+
+    /// The tokens of `text` alone, special tokens not looked for.
+    ///
+    /// # Errors
+    /// If tokens are made elsewhere.
+    fn encode(&self, text: &str) -> Result<Vec<u32>, String> {
+        Err(format!("expected a tokenizer that is here, for the tokens of {text:?}; use --tokenizer"))
+    }
 
     /// The text of `tokens`, special tokens left out, invalid UTF-8 replaced.
     fn decode(&self, tokens: &[u32]) -> String;

@@ -13,6 +13,7 @@ mod recipe;
 mod registry;
 mod sampling;
 mod score;
+mod scorer;
 mod seed;
 mod strategy;
 mod task;
@@ -28,7 +29,8 @@ pub use recipe::{
 pub use registry::{ConfigError, Entry, find, parse, schema_of};
 pub use sampling::{Constraint, Sampling};
 pub use score::{Reward, RewardNeeds, Score, Spent, Transcript, Verdict};
+pub use scorer::{Answers, By, Place, Question, Scorer, Valuation};
 pub use seed::Seed;
 pub use strategy::{RolloutError, Rollouts, Strategy};
 pub use task::{Message, Role, Task};
-pub use tree::{Author, Node, NodeId, Tree};
+pub use tree::{Author, Cost, Node, NodeId, Tree};

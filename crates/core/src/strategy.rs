@@ -20,6 +20,28 @@ pub trait Strategy: Send {
     /// The score of a node named by [`unscored`](Strategy::unscored).
     fn scored(&mut self, node: crate::NodeId, score: Score);
 
+    /// Nodes whose value must come from outside the strategy before it can go on, and from whom; each named once.
+    fn unvalued(&mut self) -> Vec<(crate::NodeId, crate::By)> {
+        Vec::new()
+    }
+
+    /// The value of a node named by [`unvalued`](Strategy::unvalued), or why there is none.
+    fn valued(&mut self, _node: crate::NodeId, _by: crate::By, _value: Result<f64, String>) {}
+
+    /// Asks for nothing more: the strategy ends with what it has once its requests in flight came back. One that
+    /// cannot end early keeps this default.
+    fn stop(&mut self) {}
+
+    /// Why it can never come to an end as it should, if so: its scorer needs what the engine does not tell.
+    fn fault(&self) -> Option<String> {
+        None
+    }
+
+    /// The node whose path is the answer, once [`finished`](Strategy::finished); `None` for one that chooses none.
+    fn chosen(&self) -> Option<crate::NodeId> {
+        None
+    }
+
     /// Whether the tree is complete.
     fn finished(&self) -> bool;
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Finish, Message, Score, Task, Transcript};
+use crate::{Completion, Finish, Message, Score, Task, Transcript};
 
 /// A prompt and everything said after it.
 ///
@@ -19,6 +19,23 @@ pub struct Tree {
     pub step: u64,
     /// The nodes, parents first.
     pub nodes: Vec<Node>,
+    /// The node whose path is the answer, where a strategy chose one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chosen: Option<NodeId>,
+    /// What it cost, where that was counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<Cost>,
+}
+
+/// What a tree cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cost {
+    /// Requests.
+    pub requests: u64,
+    /// Tokens generated; where a server does not tell them, as many as were allowed.
+    pub generated: u64,
+    /// Tokens of all requests' prompts, also those that the engine's cache served.
+    pub prompts: u64,
 }
 
 /// The place of a node within its tree.
@@ -49,6 +66,63 @@ pub struct Node {
     /// The judgement of the path that ends here, once known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score: Option<Score>,
+    /// How certain the model was at each token: the divergence of its distribution from the uniform one,
+    /// `KL(U || p) = -ln V - mean of ln p over the vocabulary` (nats, 2502.18581). Empty where it is not known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub certainty: Vec<f32>,
+    /// How often a search came through here; 0 where none counted.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub visits: u32,
+    /// What the strategy holds the path to here to be worth, in its scorer's numbers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<f64>,
+    /// Whether it belongs to a question about its parent's path and is no part of an answer.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub aside: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature.
+fn is_zero(n: &u32) -> bool {
+    *n == 0
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature.
+fn is_false(b: &bool) -> bool {
+    !b
+}
+
+impl Node {
+    /// A node after `parent` without anything in it yet.
+    #[must_use]
+    pub const fn after(parent: NodeId, author: Author) -> Self {
+        Self {
+            parent: Some(parent),
+            author,
+            tokens: Vec::new(),
+            logprobs: Vec::new(),
+            text: String::new(),
+            version: 0,
+            finish: None,
+            score: None,
+            certainty: Vec::new(),
+            visits: 0,
+            value: None,
+            aside: false,
+        }
+    }
+
+    /// What the policy said after `parent`.
+    #[must_use]
+    pub fn completion(parent: NodeId, completion: Completion) -> Self {
+        Self {
+            tokens: completion.tokens,
+            logprobs: completion.logprobs,
+            text: completion.text,
+            version: completion.version,
+            finish: Some(completion.finish),
+            ..Self::after(parent, Author::Policy)
+        }
+    }
 }
 
 /// Who wrote a node.
@@ -59,8 +133,10 @@ pub enum Author {
     Prompt,
     /// The model under training or test.
     Policy,
-    /// An environment's observation.
+    /// An environment's observation, or a user's turn that a strategy adds.
     Environment,
+    /// A strategy: words put into the model's mouth, which go on in the model's turn.
+    Search,
 }
 
 impl Tree {
@@ -68,17 +144,8 @@ impl Tree {
     #[must_use]
     pub fn new(task: Task, prompt: Vec<u32>) -> Self {
         let text = task.messages.last().map(|m| m.content.clone()).unwrap_or_default();
-        let root = Node {
-            parent: None,
-            author: Author::Prompt,
-            tokens: prompt,
-            logprobs: Vec::new(),
-            text,
-            version: 0,
-            finish: None,
-            score: None,
-        };
-        Self { task, step: 0, nodes: vec![root] }
+        let root = Node { parent: None, tokens: prompt, text, ..Node::after(0, Author::Prompt) };
+        Self { task, step: 0, nodes: vec![root], chosen: None, cost: None }
     }
 
     /// Appends `node` and returns its place. Its parent must exist already.
@@ -92,10 +159,10 @@ impl Tree {
         self.nodes.len() - 1
     }
 
-    /// The nodes without children, in order.
+    /// The nodes without children, in order. Questions about a path ([`Node::aside`]) count for nothing here.
     pub fn leaves(&self) -> impl Iterator<Item = NodeId> + '_ {
-        let mut inner = vec![false; self.nodes.len()];
-        for node in &self.nodes {
+        let mut inner: Vec<bool> = self.nodes.iter().map(|node| node.aside).collect();
+        for node in self.nodes.iter().filter(|node| !node.aside) {
             if let Some(parent) = node.parent {
                 inner[parent] = true;
             }
@@ -134,11 +201,13 @@ impl Tree {
                 ids.iter_mut().for_each(|ids| ids.extend_from_slice(tokens));
             }
             match (author, messages.last_mut()) {
-                (Author::Policy, Some(message)) if previous == Author::Policy => message.content.push_str(text),
-                (Author::Policy, _) => messages.push(Message::assistant(text.as_str())),
+                (Author::Policy | Author::Search, Some(message)) if previous == Author::Policy => {
+                    message.content.push_str(text);
+                }
+                (Author::Policy | Author::Search, _) => messages.push(Message::assistant(text.as_str())),
                 (Author::Environment | Author::Prompt, _) => messages.push(Message::user(text.as_str())),
             }
-            previous = *author;
+            previous = if *author == Author::Search { Author::Policy } else { *author };
         }
         Transcript { messages, finished: self.nodes[node].finish.is_some_and(Finish::is_natural), ids }
     }

@@ -36,7 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let counts = arguments.get(3).map_or("1,16,64", String::as_str);
     let new: usize = arguments.get(4).map_or(Ok(128), |n| n.parse())?;
     let checkpoint = Checkpoint::open(model)?;
-    let mut policy = Policy::load(checkpoint.config(), &|name| Ok(checkpoint.tensor(name)?), kind)?;
+    let mut policy = Policy::load(checkpoint.config(), &checkpoint, kind)?;
     let tokenizer = Arc::new(checkpoint.tokenizer()?);
     let prompt = tokenizer.encode(PROMPT);
     let vocabulary = Arc::<relign_model::Tokenizer>::clone(&tokenizer);

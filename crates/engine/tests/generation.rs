@@ -140,7 +140,7 @@ fn weights_that_change_leave_no_trace() {
     assert_eq!(before.tokens, naive(&mut old, &ask).0);
     assert_eq!(before.version, 0);
     let named: std::collections::HashMap<_, _> = new.named().into_iter().collect();
-    shared.restore(&|name| Ok(named[name].copy())).expect("the same names");
+    shared.restore(&|name: &str| Ok(named[name].copy())).expect("the same names");
     engine_.set_version(9);
     let after = run(&mut engine_, std::slice::from_ref(&ask)).remove(0);
     assert_eq!(after.tokens, naive(&mut new, &ask).0);

@@ -27,6 +27,7 @@ CHUNK = 100
 MODELS = {
     "smollm2": "smollm2-135m-instruct-q4_1.gguf",
     "qwen2.5": "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
+    "qwen2.5-1.5b": "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
     "gemma3": "gemma-3-270m-q4_k_m.gguf",
     "r1": "deepseek-r1-distill-qwen-7b.first-part.gguf",
 }

@@ -9,9 +9,11 @@ use tch::{Device, Kind, Tensor};
 
 use crate::gguf::Gguf;
 use crate::gguf::names::{self, Change, Place};
+use crate::kernels::element::view_mut;
+use crate::kernels::parallel::Shared;
 use crate::peft::{self, Adapter};
-use crate::safetensors::Weights;
-use crate::{CheckpointError, Config, GgmlType, Tokenizer};
+use crate::source::{Rows, Source, Take, read_rows};
+use crate::{CheckpointError, Config, GgmlType, LoadError, Tokenizer, safetensors};
 
 /// A model at rest: its configuration, its weights by Hugging Face name, its tokenizer.
 ///
@@ -21,7 +23,7 @@ pub struct Checkpoint {
     path: PathBuf,
     config: Config,
     generation: Option<Value>,
-    weights: Source,
+    weights: Weights,
     adapter: Option<Adapter>,
     /// The output matrix is the embedding in the files, but no longer with the adapter.
     untied: bool,
@@ -31,9 +33,9 @@ pub struct Checkpoint {
 const EMBEDDING: &str = "model.embed_tokens.weight";
 const HEAD: &str = "lm_head.weight";
 
-enum Source {
+enum Weights {
     Gguf { gguf: Gguf, tensors: BTreeMap<String, Place> },
-    Folder(Weights),
+    Folder(safetensors::Weights),
 }
 
 impl Checkpoint {
@@ -62,7 +64,7 @@ impl Checkpoint {
             }
             let generation = path.join("generation_config.json");
             let generation = generation.is_file().then(|| read_json(&generation)).transpose()?;
-            (read_json(&file)?, generation, Source::Folder(Weights::open(path)?.text_part()))
+            (read_json(&file)?, generation, Weights::Folder(safetensors::Weights::open(path)?.text_part()))
         } else {
             return Self::of_gguf(Gguf::open(path)?);
         };
@@ -81,14 +83,14 @@ impl Checkpoint {
     fn of_gguf(gguf: Gguf) -> Result<Self, CheckpointError> {
         let names::Translation { config, tensors } = names::translate(&gguf)?;
         let path = gguf.path().to_owned();
-        Self::assemble(&path, &config, None, Source::Gguf { gguf, tensors })
+        Self::assemble(&path, &config, None, Weights::Gguf { gguf, tensors })
     }
 
     fn assemble(
         path: &Path,
         json: &Value,
         generation: Option<Value>,
-        weights: Source,
+        weights: Weights,
     ) -> Result<Self, CheckpointError> {
         let config = Config::from_hf(json).map_err(|e| CheckpointError::unsupported(path, e.to_string()))?;
         Ok(Self { path: path.to_owned(), config, generation, weights, adapter: None, untied: false })
@@ -116,8 +118,8 @@ impl Checkpoint {
     #[must_use]
     pub fn names(&self) -> Vec<&str> {
         let mut names: Vec<&str> = match &self.weights {
-            Source::Gguf { tensors, .. } => tensors.keys().map(String::as_str).collect(),
-            Source::Folder(weights) => weights.names().collect(),
+            Weights::Gguf { tensors, .. } => tensors.keys().map(String::as_str).collect(),
+            Weights::Folder(weights) => weights.names().collect(),
         };
         if self.untied && !names.contains(&HEAD) {
             names.push(HEAD);
@@ -141,10 +143,10 @@ impl Checkpoint {
             return Ok(shape);
         }
         let stored = match &self.weights {
-            Source::Gguf { gguf, tensors } => {
+            Weights::Gguf { gguf, tensors } => {
                 tensors.get(self.place(name)).map(|place| &gguf.tensors()[place.index].shape)
             }
-            Source::Folder(weights) => weights.get(self.place(name)).map(|stored| &stored.shape),
+            Weights::Folder(weights) => weights.get(self.place(name)).map(|stored| &stored.shape),
         };
         stored.cloned().ok_or_else(|| self.missing(name))
     }
@@ -153,10 +155,10 @@ impl Checkpoint {
     #[must_use]
     pub fn stored_kind(&self) -> GgmlType {
         match &self.weights {
-            Source::Gguf { gguf, .. } => {
+            Weights::Gguf { gguf, .. } => {
                 gguf.tensors().iter().max_by_key(|t| t.len()).map_or(GgmlType::F32, |tensor| tensor.kind)
             }
-            Source::Folder(weights) => weights.kind(),
+            Weights::Folder(weights) => weights.kind(),
         }
     }
 
@@ -166,33 +168,70 @@ impl Checkpoint {
     /// # Errors
     /// If there is no such tensor, or the tensor library refuses its shape.
     pub fn tensor(&self, name: &str) -> Result<Tensor, CheckpointError> {
-        match &self.adapter {
-            Some(adapter) => adapter.apply(name, || self.stored(name)),
-            None => self.stored(name),
+        let bad = |expected: &str, got: String| {
+            CheckpointError::malformed(&self.path, format!("tensor {name}"), expected, got)
+        };
+        let shape = self.shape(name)?;
+        self.is_there(name)?;
+        let size: Vec<i64> = shape.iter().map(|&n| n as i64).collect();
+        let tensor = Tensor::f_empty(&size, (Kind::Float, Device::Cpu))
+            .map_err(|e| bad("a shape to compute with", e.to_string()))?;
+        let width: usize = shape.iter().skip(1).product();
+        let out = Shared::new(view_mut::<f32>(&tensor));
+        let take = |_: usize, first: usize, numbers: &[f32]| {
+            // SAFETY: the tensor is new, and every row is handed out once.
+            #[allow(unsafe_code)]
+            let out = unsafe { out.slice(first * width..first * width + numbers.len()) };
+            out.copy_from_slice(numbers);
+        };
+        match read_rows(self, &[name], &take) {
+            Ok(()) => Ok(tensor),
+            Err(LoadError::Checkpoint(error)) => Err(error),
+            Err(other) => Err(bad("its values", other.to_string())),
         }
     }
 
-    /// A tensor as the model's own files have it.
-    fn stored(&self, name: &str) -> Result<Tensor, CheckpointError> {
-        let refused = |e: tch::TchError| {
-            CheckpointError::malformed(&self.path, format!("tensor {name}"), "a shape to compute with", e.to_string())
-        };
+    /// Sees to it that a tensor's bytes are in the files: of a header alone they are not.
+    fn is_there(&self, name: &str) -> Result<(), CheckpointError> {
+        if let Weights::Gguf { gguf, tensors } = &self.weights
+            && let Some(place) = tensors.get(self.place(name))
+        {
+            gguf.data(&gguf.tensors()[place.index])?;
+        }
+        Ok(())
+    }
+
+    /// Rows of a tensor as the model's own files have it, `width` numbers each.
+    fn stored(&self, name: &str, first: usize, width: usize, out: &mut [f32]) -> Result<(), CheckpointError> {
+        let place = self.place(name);
         match &self.weights {
-            Source::Gguf { gguf, tensors } => {
-                let place = tensors.get(self.place(name)).ok_or_else(|| self.missing(name))?;
-                let stored = &gguf.tensors()[place.index];
-                let (block, size) = (stored.kind.block(), stored.kind.block_bytes());
-                let decode = |bytes: &[u8], out: &mut [f32]| stored.kind.dequantize(bytes, out);
-                let tensor = decoded(gguf.data(stored)?, &stored.shape, block, size, decode).map_err(refused)?;
+            Weights::Gguf { gguf, tensors } => {
+                let place = tensors.get(place).ok_or_else(|| self.missing(name))?;
+                let tensor = &gguf.tensors()[place.index];
+                let data = gguf.data(tensor)?;
                 match place.change {
-                    Change::None => Ok(tensor),
-                    Change::Interleaved(heads) => split_halves(&tensor, heads).map_err(refused),
-                    Change::OneAdded => Ok(tensor - 1.0),
+                    Change::None => tensor.kind.decode_from(data, first * width, out),
+                    Change::OneAdded => {
+                        tensor.kind.decode_from(data, first * width, out);
+                        out.iter_mut().for_each(|number| *number -= 1.0);
+                    }
+                    Change::Interleaved(heads) => {
+                        // Rows x0 y0 x1 y1 ... of each head become x0 x1 ... y0 y1 ...
+                        let rows = tensor.shape.first().copied().unwrap_or(1) / heads;
+                        for (row, out) in (first..).zip(out.chunks_exact_mut(width)) {
+                            let (head, within) = (row / rows, row % rows);
+                            let from = head * rows + 2 * (within % (rows / 2)) + within / (rows / 2);
+                            tensor.kind.decode_from(data, from * width, out);
+                        }
+                    }
                 }
+                gguf.let_go(tensor, first * width..first * width + out.len());
+                Ok(())
             }
-            Source::Folder(weights) => {
-                let stored = weights.get(self.place(name)).ok_or_else(|| self.missing(name))?;
-                weights.tensor(stored).map_err(refused)
+            Weights::Folder(weights) => {
+                let stored = weights.get(place).ok_or_else(|| self.missing(name))?;
+                weights.decode_from(stored, first * width, out);
+                Ok(())
             }
         }
     }
@@ -249,8 +288,8 @@ impl Checkpoint {
             return Tokenizer::from_folder(folder, &self.config.raw, self.generation.as_ref());
         }
         match &self.weights {
-            Source::Gguf { gguf, .. } => Tokenizer::from_gguf(gguf),
-            Source::Folder(_) => Tokenizer::from_folder(&self.path, &self.config.raw, self.generation.as_ref()),
+            Weights::Gguf { gguf, .. } => Tokenizer::from_gguf(gguf),
+            Weights::Folder(_) => Tokenizer::from_folder(&self.path, &self.config.raw, self.generation.as_ref()),
         }
     }
 
@@ -261,6 +300,33 @@ impl Checkpoint {
             names.iter().filter(|n| !ending.is_empty() && n.ends_with(&ending)).take(3).copied().collect();
         let near = if near.is_empty() { String::new() } else { format!(", among them {}", near.join(", ")) };
         CheckpointError::MissingTensor { path: self.path.clone(), name: name.to_owned(), count: names.len(), near }
+    }
+}
+
+impl Rows for Checkpoint {
+    fn shape(&self, name: &str) -> Result<Vec<usize>, LoadError> {
+        self.is_there(name)?;
+        Ok(Self::shape(self, name)?)
+    }
+
+    fn rows(&self, name: &str, first: usize, out: &mut [f32]) -> Result<(), LoadError> {
+        let width: usize = Self::shape(self, name)?.iter().skip(1).product();
+        let stored = |out: &mut [f32]| self.stored(name, first, width, out);
+        match &self.adapter {
+            Some(adapter) => adapter.rows(name, first, width, out, stored)?,
+            None => stored(out)?,
+        }
+        Ok(())
+    }
+}
+
+impl Source for Checkpoint {
+    fn shape(&self, name: &str) -> Result<Vec<usize>, LoadError> {
+        Rows::shape(self, name)
+    }
+
+    fn read(&self, names: &[&str], take: Take<'_>) -> Result<(), LoadError> {
+        read_rows(self, names, take)
     }
 }
 
@@ -275,53 +341,21 @@ pub(crate) fn map(path: &Path) -> Result<Mmap, CheckpointError> {
     map.map_err(CheckpointError::io(path))
 }
 
+/// Gives back the memory that bytes of a file were read into; whoever reads them again gets them from the file. A
+/// model is read once, and its file may be larger than the memory that is left beside its weights.
+pub(crate) fn let_go(map: &Mmap, bytes: std::ops::Range<usize>) {
+    // Of less than this, the pages are mostly the neighbours'.
+    if bytes.len() < 1 << 16 || bytes.end > map.len() {
+        return;
+    }
+    // SAFETY: the mapping is read-only, so that there is nothing in its pages but what the file holds.
+    #[cfg(unix)]
+    #[allow(unsafe_code)]
+    let _ = unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, bytes.start, bytes.len()) };
+}
+
 /// Reads a JSON file.
 pub(crate) fn read_json(path: &Path) -> Result<Value, CheckpointError> {
     let text = std::fs::read(path).map_err(CheckpointError::io(path))?;
     serde_json::from_slice(&text).map_err(|e| CheckpointError::malformed(path, "the file", "valid JSON", e.to_string()))
-}
-
-/// Decodes `bytes`, blocks of `block` elements in `size` bytes, into a new tensor, in parallel.
-pub(crate) fn decoded(
-    bytes: &[u8],
-    shape: &[usize],
-    block: usize,
-    size: usize,
-    decode: impl Fn(&[u8], &mut [f32]) + Sync,
-) -> Result<Tensor, tch::TchError> {
-    /// Below this many elements a thread costs more than it saves.
-    const WORTH_A_THREAD: usize = 1 << 16;
-    let shape: Vec<i64> = shape.iter().map(|&n| n as i64).collect();
-    let tensor = Tensor::f_empty(&shape, (Kind::Float, Device::Cpu))?;
-    let len = tensor.numel();
-    if len == 0 {
-        return Ok(tensor);
-    }
-    // SAFETY: the tensor was made one line above, is contiguous f32 on the CPU with `len` elements,
-    // and nobody else holds it while `out` lives. Every element is written below before it is read.
-    #[allow(unsafe_code)]
-    let out = unsafe { std::slice::from_raw_parts_mut(tensor.data_ptr().cast::<f32>(), len) };
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = cores.min(len.div_ceil(WORTH_A_THREAD)).max(1);
-    let blocks = (len / block).div_ceil(threads);
-    std::thread::scope(|scope| {
-        let mut parts = bytes.chunks(blocks * size).zip(out.chunks_mut(blocks * block));
-        let first = parts.next();
-        for (bytes, out) in parts {
-            let decode = &decode;
-            scope.spawn(move || decode(bytes, out));
-        }
-        if let Some((bytes, out)) = first {
-            decode(bytes, out);
-        }
-    });
-    Ok(tensor)
-}
-
-/// Puts the rows of a query or key projection from interleaved rotary pairs (x0 y0 x1 y1 ...) into
-/// split halves (x0 x1 ... y0 y1 ...), head by head.
-fn split_halves(tensor: &Tensor, heads: usize) -> Result<Tensor, tch::TchError> {
-    let shape = tensor.size();
-    let (heads, rows) = (heads as i64, shape[0]);
-    tensor.f_view([heads, rows / heads / 2, 2, -1])?.f_transpose(1, 2)?.f_contiguous()?.f_view(shape.as_slice())
 }

@@ -4,6 +4,7 @@ use half::f16;
 use relign_core::RolloutWeights;
 use tch::{Device, Kind, Tensor};
 
+use crate::fill::Fill;
 use crate::kernels::element::{view, view_mut, with_element};
 use crate::kernels::product::{self, Operands};
 use crate::kernels::quantised::{self, Bits, Rows, Weights};
@@ -31,21 +32,51 @@ impl Packed {
     /// A packed copy of `weight`, or none where it is to be read as it is.
     pub(crate) fn of(weight: &Tensor, weights: RolloutWeights) -> Option<Self> {
         let (m, k) = weight.size2().expect("a matrix");
-        let (m, k) = (m as usize, k as usize);
-        let empty = |n: usize, kind: Kind| Tensor::empty([n as i64], (kind, Device::Cpu));
-        let quantised = |bits: Bits| {
-            let (bytes, count) = quantised::sizes(bits, m, k);
-            Self::Quantised { bits, shape: (m, k), data: empty(bytes, Kind::Uint8), scales: empty(count, Kind::Half) }
-        };
-        let packed = match weights {
-            RolloutWeights::Full => return None,
-            RolloutWeights::Bf16 if weight.kind() == Kind::BFloat16 => return None,
-            RolloutWeights::Bf16 => Self::Bf16(weight.empty_like().to_kind(Kind::BFloat16)),
-            RolloutWeights::Int8 => quantised(Bits::Eight),
-            RolloutWeights::Q4 => quantised(Bits::Four),
-        };
+        let packed = Self::room(m as usize, k as usize, weight.kind(), weights)?;
         packed.refresh(weight);
         Some(packed)
+    }
+
+    /// Room for a packed copy of `[m, k]` weights of type `kind`, or none where they are to be read as they are.
+    pub(crate) fn room(m: usize, k: usize, kind: Kind, weights: RolloutWeights) -> Option<Self> {
+        let empty = |size: &[usize], kind: Kind| {
+            Tensor::empty(size.iter().map(|&n| n as i64).collect::<Vec<_>>(), (kind, Device::Cpu))
+        };
+        let quantised = |bits: Bits| {
+            let (bytes, count) = quantised::sizes(bits, m, k);
+            Self::Quantised {
+                bits,
+                shape: (m, k),
+                data: empty(&[bytes], Kind::Uint8),
+                scales: empty(&[count], Kind::Half),
+            }
+        };
+        match weights {
+            RolloutWeights::Full => None,
+            RolloutWeights::Bf16 if kind == Kind::BFloat16 => None,
+            RolloutWeights::Bf16 => Some(Self::Bf16(empty(&[m, k], Kind::BFloat16))),
+            RolloutWeights::Int8 => Some(quantised(Bits::Eight)),
+            RolloutWeights::Q4 => Some(quantised(Bits::Four)),
+        }
+    }
+
+    /// The memory it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        let of = |tensor: &Tensor| tensor.numel() * tensor.kind().elt_size_in_bytes();
+        match self {
+            Self::Bf16(copy) => of(copy),
+            Self::Quantised { data, scales, .. } => of(data) + of(scales),
+        }
+    }
+
+    /// Its memory, to be filled row by row.
+    pub(crate) fn fill(&self) -> Fill {
+        match self {
+            Self::Bf16(copy) => Fill::plain(copy),
+            Self::Quantised { bits, shape: (m, k), data, scales } => {
+                Fill::Quantised(quantised::Room::new(*bits, *m, *k, view_mut(data), view_mut(scales)))
+            }
+        }
     }
 
     /// Packs changed weights into the same memory.

@@ -7,9 +7,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::LoadError;
 use crate::packed::Packed;
-
-/// Where weights come from: a checkpoint's reader, by Hugging Face name, as f32.
-pub type Source<'a> = &'a dyn Fn(&str) -> Result<Tensor, LoadError>;
+use crate::source::Source;
 
 /// One weight as it is computed with; several checkpoint tensors may lie in it, row after row.
 #[derive(Debug)]
@@ -22,11 +20,20 @@ pub struct Parameter {
     pub compute: Tensor,
     /// The checkpoint's tensors in it: name, first row, rows.
     pub parts: Vec<(String, usize, usize)>,
+    /// Numbers in a row.
+    pub(crate) width: usize,
     /// What sampling reads instead, where it was asked for.
     pub(crate) packed: Option<Packed>,
 }
 
 impl Parameter {
+    /// The memory of its copies.
+    pub(crate) fn bytes(&self) -> usize {
+        let of = |tensor: &Tensor| tensor.numel() * tensor.kind().elt_size_in_bytes();
+        let own = self.compute.data_ptr() != self.master.data_ptr();
+        of(&self.master) + if own { of(&self.compute) } else { 0 } + self.packed.as_ref().map_or(0, Packed::bytes)
+    }
+
     /// The checkpoint's tensors as views of the master.
     pub fn named(&self) -> impl Iterator<Item = (&str, Tensor)> {
         self.parts.iter().map(|(name, first, rows)| (name.as_str(), self.master.narrow(0, *first as i64, *rows as i64)))
@@ -73,9 +80,10 @@ pub(crate) enum Keep {
     Computed,
 }
 
-/// Hands parameters to a family being built: loads them the first time, then shares them.
+/// Hands parameters to a family being built: makes them the first time, to be filled when all are there, then shares
+/// them.
 pub struct Builder<'a> {
-    source: Option<Source<'a>>,
+    source: Option<&'a dyn Source>,
     kind: Kind,
     keep: Keep,
     weights: RolloutWeights,
@@ -83,9 +91,18 @@ pub struct Builder<'a> {
     index: BTreeMap<String, usize>,
 }
 
+/// As what a parameter is used.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Use {
+    /// As it is.
+    Plain,
+    /// As a linear layer's matrix, packed where that was asked for.
+    Matrix,
+}
+
 impl<'a> Builder<'a> {
     pub(crate) fn new(
-        source: Option<Source<'a>>,
+        source: Option<&'a dyn Source>,
         kind: Kind,
         keep: Keep,
         weights: RolloutWeights,
@@ -100,7 +117,7 @@ impl<'a> Builder<'a> {
     /// # Errors
     /// If the checkpoint lacks it or has it in another shape.
     pub fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, LoadError> {
-        let index = self.fused(name, &[(name.to_owned(), shape[0])], &shape[1..])?;
+        let index = self.fused(name, &[(name.to_owned(), shape[0])], &shape[1..], Use::Plain)?;
         Ok(self.list[index].compute.shallow_clone())
     }
 
@@ -118,22 +135,11 @@ impl<'a> Builder<'a> {
         let named = |suffix: &str| -> Vec<(String, usize)> {
             parts.iter().map(|(part, rows)| (format!("{part}.{suffix}"), *rows)).collect()
         };
-        let weight = self.fused(&format!("{name}.weight"), &named("weight"), &[inputs])?;
-        let bias = if bias { Some(self.fused(&format!("{name}.bias"), &named("bias"), &[])?) } else { None };
+        let weight = self.fused(&format!("{name}.weight"), &named("weight"), &[inputs], Use::Matrix)?;
+        let bias =
+            if bias { Some(self.fused(&format!("{name}.bias"), &named("bias"), &[], Use::Plain)?) } else { None };
         let bias = bias.map(|index| self.list[index].compute.shallow_clone());
-        let linear = self.matrix(weight, bias);
-        Ok(self.without_plain(weight, linear))
-    }
-
-    /// Where only what is computed with is kept, a packed layer's plain weight goes.
-    fn without_plain(&mut self, index: usize, linear: Linear) -> Linear {
-        if self.keep != Keep::Computed || linear.packed.is_none() {
-            return linear;
-        }
-        let empty = linear.weight.new_empty([0], (linear.weight.kind(), Device::Cpu));
-        self.list[index].master = empty.shallow_clone();
-        self.list[index].compute = empty.shallow_clone();
-        Linear { weight: empty, ..linear }
+        Ok(self.matrix(weight, bias))
     }
 
     /// The output matrix `name` `[vocab, hidden]`: a parameter of its own, or the embedding's, which has that name then.
@@ -141,54 +147,59 @@ impl<'a> Builder<'a> {
     /// # Errors
     /// If the checkpoint lacks it or has it in another shape.
     pub fn head(&mut self, name: &str, vocab: usize, hidden: usize) -> Result<Linear, LoadError> {
-        let shared = self.index.contains_key(name);
-        let index = self.fused(name, &[(name.to_owned(), vocab)], &[hidden])?;
-        let linear = self.matrix(index, None);
-        // Rows of an embedding are read as they are.
-        Ok(if shared { linear } else { self.without_plain(index, linear) })
+        let index = self.fused(name, &[(name.to_owned(), vocab)], &[hidden], Use::Matrix)?;
+        Ok(self.matrix(index, None))
     }
 
     /// The parameter as a linear layer, packed for sampling where that was asked for.
     fn matrix(&mut self, index: usize, bias: Option<Tensor>) -> Linear {
+        let loading = self.source.is_some();
         let parameter = &mut self.list[index];
         if self.weights != RolloutWeights::Full && parameter.packed.is_none() {
-            parameter.packed = Packed::of(&parameter.master, self.weights);
+            parameter.packed = if loading {
+                // An embedding that is the output matrix, too: its rows are read as they are as well.
+                let rows = parameter.compute.size()[0] as usize;
+                Packed::room(rows, parameter.width, parameter.master.kind(), self.weights)
+            } else {
+                Packed::of(&parameter.master, self.weights)
+            };
         }
         let packed = parameter.packed.as_ref().filter(|_| self.weights != RolloutWeights::Full);
         Linear { weight: parameter.compute.shallow_clone(), bias, packed: packed.map(Packed::shallow_clone) }
     }
 
     /// The index of the parameter `name`, made of `parts` (names and rows) one after another.
-    fn fused(&mut self, name: &str, parts: &[(String, usize)], rest: &[usize]) -> Result<usize, LoadError> {
+    fn fused(&mut self, name: &str, parts: &[(String, usize)], rest: &[usize], used: Use) -> Result<usize, LoadError> {
         if let Some(&index) = self.index.get(name) {
             return Ok(index);
         }
         let source = self.source.ok_or_else(|| LoadError::Missing(name.to_owned()))?;
-        let rows: usize = parts.iter().map(|(_, rows)| rows).sum();
-        let shape =
-            |rows: usize| -> Vec<i64> { std::iter::once(rows).chain(rest.iter().copied()).map(|n| n as i64).collect() };
+        let shape = |rows: usize| -> Vec<usize> { std::iter::once(rows).chain(rest.iter().copied()).collect() };
         // Nothing is allocated for what a configuration merely claims.
-        let mut all = Vec::with_capacity(parts.len());
-        for (part, rows) in parts {
-            let loaded = source(part)?;
-            if loaded.size() != shape(*rows) {
-                return Err(LoadError::Shape { name: part.clone(), expected: shape(*rows), got: loaded.size() });
-            }
-            all.push(loaded);
-        }
-        let stored = if self.keep == Keep::Masters { Kind::Float } else { self.kind };
-        let master = Tensor::empty(shape(rows), (stored, Device::Cpu));
         let mut first = 0;
         let mut places = Vec::with_capacity(parts.len());
-        for ((part, rows), loaded) in parts.iter().zip(all) {
-            master.narrow(0, first as i64, *rows as i64).copy_(&loaded);
+        for (part, rows) in parts {
+            let got = source.shape(part)?;
+            if got != shape(*rows) {
+                let dims = |shape: &[usize]| shape.iter().map(|&n| n as i64).collect();
+                return Err(LoadError::Shape { name: part.clone(), expected: dims(&shape(*rows)), got: dims(&got) });
+            }
             places.push((part.clone(), first, *rows));
             first += rows;
         }
-        let compute = if self.kind == stored { master.shallow_clone() } else { master.to_kind(self.kind) };
+        let width = rest.iter().product();
+        let stored = if self.keep == Keep::Masters { Kind::Float } else { self.kind };
+        // Where only what is computed with is kept, a packed matrix has no plain copy.
+        let packed = (self.keep == Keep::Computed && used == Use::Matrix)
+            .then(|| Packed::room(first, width, stored, self.weights))
+            .flatten();
+        let plain = if packed.is_some() { vec![0] } else { shape(first).iter().map(|&n| n as i64).collect::<Vec<_>>() };
+        let master = Tensor::empty(&plain, (stored, Device::Cpu));
+        let compute =
+            if self.kind == stored { master.shallow_clone() } else { Tensor::empty(&plain, (self.kind, Device::Cpu)) };
         let index = self.list.len();
         self.index.insert(name.to_owned(), index);
-        self.list.push(Parameter { name: name.to_owned(), master, compute, parts: places, packed: None });
+        self.list.push(Parameter { name: name.to_owned(), master, compute, parts: places, width, packed });
         Ok(index)
     }
 }

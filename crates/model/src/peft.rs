@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use regex::Regex;
 use serde::Deserialize;
 use serde_json::Value;
-use tch::Tensor;
 
 use crate::checkpoint::read_json;
 use crate::safetensors::Weights;
@@ -135,30 +134,53 @@ impl Adapter {
         Some(self.weights.get(self.replaced.get(name)?)?.shape.clone())
     }
 
-    /// The tensor `name`, whose own values are `stored`, with the adapter's changes.
-    pub(crate) fn apply(
+    /// Rows of the tensor `name`, `width` numbers each, with the adapter's changes; `stored` writes the model's own.
+    pub(crate) fn rows(
         &self,
         name: &str,
-        stored: impl FnOnce() -> Result<Tensor, CheckpointError>,
-    ) -> Result<Tensor, CheckpointError> {
-        let own = if let Some(replacement) = self.replaced.get(name) { self.read(replacement)? } else { stored()? };
-        let Some(delta) = self.deltas.get(name) else { return Ok(own) };
-        let (a, b) = (self.read(&delta.a)?, self.read(&delta.b)?);
-        let _no_grad = tch::no_grad_guard();
-        let product = || -> Result<Tensor, tch::TchError> {
-            let change = b.f_matmul(&a)?;
-            let change = if delta.embedding { change.f_tr()? } else { change };
-            own.f_add(&change.f_mul_scalar(delta.scale)?)
+        first: usize,
+        width: usize,
+        out: &mut [f32],
+        stored: impl FnOnce(&mut [f32]) -> Result<(), CheckpointError>,
+    ) -> Result<(), CheckpointError> {
+        match self.replaced.get(name) {
+            Some(replacement) => out.copy_from_slice(&self.read(replacement, first * width, out.len())?),
+            None => stored(out)?,
+        }
+        let Some(delta) = self.deltas.get(name) else { return Ok(()) };
+        let count = out.len() / width.max(1);
+        let rank = self.weights.get(&delta.a).map_or(0, |a| a.shape[0]);
+        // `left` `[count, rank]` by number, then rank; `right` `[rank, width]`.
+        let (left, right) = if delta.embedding {
+            // The weight is the product's transpose: a row is a column of A, times B's transpose.
+            let vocab = self.weights.get(&delta.a).map_or(0, |a| a.shape[1]);
+            let columns: Vec<Vec<f32>> =
+                (0..rank).map(|r| self.read(&delta.a, r * vocab + first, count)).collect::<Result<_, _>>()?;
+            let b = self.read(&delta.b, 0, width * rank)?;
+            let left = (0..count * rank).map(|i| columns[i % rank][i / rank]).collect();
+            (left, (0..rank * width).map(|i| b[i % width * rank + i / width]).collect())
+        } else {
+            (self.read(&delta.b, first * rank, count * rank)?, self.read(&delta.a, 0, rank * width)?)
         };
-        product().map_err(|e| {
-            CheckpointError::malformed(&self.path, format!("adapter of {name}"), "shapes that fit", e.to_string())
-        })
+        let mut change = vec![0.0_f32; width];
+        for (left, out) in left.chunks_exact(rank.max(1)).zip(out.chunks_exact_mut(width.max(1))) {
+            change.fill(0.0);
+            for (by, right) in left.iter().zip(right.chunks_exact(width.max(1))) {
+                change.iter_mut().zip(right).for_each(|(sum, x)| *sum += by * x);
+            }
+            out.iter_mut().zip(&change).for_each(|(out, change)| *out += delta.scale as f32 * change);
+        }
+        Ok(())
     }
 
-    fn read(&self, key: &str) -> Result<Tensor, CheckpointError> {
-        let bad = |got: String| CheckpointError::malformed(&self.path, format!("tensor {key}"), "a tensor", got);
-        let stored = self.weights.get(key).ok_or_else(|| bad("nothing".to_owned()))?;
-        self.weights.tensor(stored).map_err(|e| bad(e.to_string()))
+    /// Elements of one of the adapter's tensors.
+    fn read(&self, key: &str, first: usize, count: usize) -> Result<Vec<f32>, CheckpointError> {
+        let stored = self.weights.get(key).ok_or_else(|| {
+            CheckpointError::malformed(&self.path, format!("tensor {key}"), "a tensor", "nothing".to_owned())
+        })?;
+        let mut numbers = vec![0.0; count];
+        self.weights.decode_from(stored, first, &mut numbers);
+        Ok(numbers)
     }
 
     /// Sorts the file's tensors into pairs of factors and whole replacements.

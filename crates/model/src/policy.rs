@@ -4,9 +4,11 @@ use relign_core::{Dtype, RolloutWeights};
 use tch::{Kind, Tensor};
 
 use crate::families::{FAMILIES, Family, FamilyEntry};
+use crate::fill::fill;
 use crate::kernels::adamw;
 use crate::kernels::element::{view, view_mut};
-use crate::parameters::{Builder, Keep, Parameter, Source};
+use crate::parameters::{Builder, Keep, Parameter};
+use crate::source::Source;
 use crate::{AdamWStep, Config, LoadError};
 
 /// A model's weights, shared by the engine that samples and the trainer that learns.
@@ -60,7 +62,7 @@ impl Policy {
     ///
     /// # Errors
     /// If the family is unknown, or a tensor is missing or has the wrong shape.
-    pub fn load(config: &Config, source: Source<'_>, kind: Kind) -> Result<Self, LoadError> {
+    pub fn load(config: &Config, source: &dyn Source, kind: Kind) -> Result<Self, LoadError> {
         Self::read(config, source, kind, Keep::Masters, RolloutWeights::Full)
     }
 
@@ -71,7 +73,7 @@ impl Policy {
     /// As [`load`](Self::load).
     pub fn load_to_sample(
         config: &Config,
-        source: Source<'_>,
+        source: &dyn Source,
         kind: Kind,
         weights: RolloutWeights,
     ) -> Result<Self, LoadError> {
@@ -80,14 +82,16 @@ impl Policy {
 
     fn read(
         config: &Config,
-        source: Source<'_>,
+        source: &dyn Source,
         kind: Kind,
         keep: Keep,
         weights: RolloutWeights,
     ) -> Result<Self, LoadError> {
         let mut policy = Self { config: config.clone(), parameters: Vec::new(), kind, version: 0 };
         let mut builder = Builder::new(Some(source), kind, keep, weights, &mut policy.parameters);
-        (family_of(config)?.build)(config, &mut builder)?;
+        // The family that is made here holds nothing that its parameters do not.
+        drop((family_of(config)?.build)(config, &mut builder)?);
+        fill(&policy.parameters, source)?;
         Ok(policy)
     }
 
@@ -117,6 +121,12 @@ impl Policy {
     #[must_use]
     pub fn kind(&self) -> Kind {
         self.kind
+    }
+
+    /// The memory that all copies of the weights take.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.parameters.iter().map(Parameter::bytes).sum()
     }
 
     /// How often the weights were updated.
@@ -179,20 +189,17 @@ impl Policy {
     ///
     /// # Errors
     /// If a tensor is missing or has the wrong shape; the weights are then undefined.
-    pub fn restore(&mut self, source: Source<'_>) -> Result<(), LoadError> {
+    pub fn restore(&mut self, source: &dyn Source) -> Result<(), LoadError> {
         let _no_grad = tch::no_grad_guard();
         for parameter in &self.parameters {
             for (name, view) in parameter.named() {
-                let loaded = source(name)?;
-                if loaded.size() != view.size() {
-                    return Err(LoadError::Shape { name: name.to_owned(), expected: view.size(), got: loaded.size() });
+                let got: Vec<i64> = source.shape(name)?.iter().map(|&n| n as i64).collect();
+                if got != view.size() {
+                    return Err(LoadError::Shape { name: name.to_owned(), expected: view.size(), got });
                 }
-                let mut view = view;
-                view.copy_(&loaded);
             }
         }
-        self.refresh();
-        Ok(())
+        fill(&self.parameters, source)
     }
 
     /// A second policy with its own copy of the weights, for a reference that stays behind.
@@ -209,6 +216,7 @@ impl Policy {
                     master: compute.shallow_clone(),
                     compute,
                     parts: p.parts.clone(),
+                    width: p.width,
                     packed: None,
                 }
             })

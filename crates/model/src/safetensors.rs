@@ -8,9 +8,7 @@ use half::{bf16, f16};
 use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
-use tch::Tensor;
 
-use crate::checkpoint::decoded;
 use crate::{CheckpointError, GgmlType};
 
 /// The name of an unsharded weights file.
@@ -122,10 +120,13 @@ impl Weights {
         kinds.into_iter().max_by_key(|(dtype, _)| size(*dtype)).map_or(GgmlType::F32, |(_, kind)| kind)
     }
 
-    /// Reads a tensor as f32.
-    pub(crate) fn tensor(&self, stored: &Stored) -> Result<Tensor, tch::TchError> {
+    /// Decodes elements of a tensor, from element `first` on, into `out`.
+    pub(crate) fn decode_from(&self, stored: &Stored, first: usize, out: &mut [f32]) {
         let (bytes, size, decode) = self.read(stored);
-        decoded(bytes, &stored.shape, 1, size, decode)
+        let part = first * size..(first + out.len()) * size;
+        decode(&bytes[part.clone()], out);
+        let start = stored.bytes.start;
+        crate::checkpoint::let_go(&self.shards[stored.shard], start + part.start..start + part.end);
     }
 
     /// The coded bytes of a tensor, the bytes of one element, and the function that decodes them.

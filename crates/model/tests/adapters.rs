@@ -3,12 +3,11 @@
 mod common;
 
 use relign_model::attention::TreeAttention;
-use relign_model::{Checkpoint, GgmlType, Kind, LoadError, Policy, Tensor, adapter_base, save_gguf};
+use relign_model::{Checkpoint, GgmlType, Kind, Policy, Tensor, adapter_base, save_gguf};
 use serde_json::{Value, json};
 
 fn logits(checkpoint: &Checkpoint, ids: &[i64]) -> Tensor {
-    let source = |name: &str| checkpoint.tensor(name).map_err(LoadError::from);
-    let mut policy = Policy::load(checkpoint.config(), &source, Kind::Float).expect("loads");
+    let mut policy = Policy::load(checkpoint.config(), checkpoint, Kind::Float).expect("loads");
     let family = policy.family();
     let _no_grad = relign_model::no_grad_guard();
     let positions: Vec<i64> = (0..ids.len() as i64).collect();

@@ -5,7 +5,7 @@ mod common;
 use std::path::Path;
 
 use relign_core::Message;
-use relign_model::{Checkpoint, GgmlType, Gguf, Kind, save_checkpoint, save_gguf};
+use relign_model::{Checkpoint, Config, GgmlType, Gguf, Kind, Tokenizer, save_checkpoint, save_gguf};
 use serde_json::Value;
 
 fn same_weights(a: &Checkpoint, b: &Checkpoint) {
@@ -56,6 +56,134 @@ fn there_and_back_again() {
             same_weights(&original, &folder);
             same_config(&original, &folder);
         }
+    }
+}
+
+/// What makes each tiny model one that GGUF has a place for: changes to its configuration.
+const FAMILIES: &[(&str, &[(&str, &str)])] = &[
+    ("llama", &[]),
+    ("mistral", &[]),
+    ("qwen2", &[]),
+    ("qwen3", &[("attention_bias", "false")]),
+    (
+        "gemma3_text",
+        &[
+            ("layer_types", r#"["sliding_attention", "sliding_attention", "sliding_attention"]"#),
+            ("query_pre_attn_scalar", "12"),
+        ],
+    ),
+    ("phi3", &[]),
+    ("olmo2", &[]),
+];
+
+/// A tiny model of a family as a folder, with the tokenizer of another, its weights times `by`.
+fn tiny(family: &str, by: f64, to: &Path) -> Checkpoint {
+    let source = Checkpoint::open(common::fixture(&format!("tiny-{family}"))).expect("opens");
+    let mut raw = source.config().raw.clone();
+    let changes = FAMILIES.iter().find(|(name, _)| *name == family).expect("listed").1;
+    for (key, value) in changes {
+        raw[*key] = serde_json::from_str(value).expect("JSON");
+    }
+    let config = Config::from_hf(&raw).expect("a configuration");
+    let has = |name: &str| family != "qwen3" || !name.ends_with("bias");
+    let tensors = source.names().into_iter().filter(|name| has(name));
+    let tensors = tensors.map(|name| (name.to_owned(), source.tensor(name).expect("reads") * by));
+    let tokenizer = Checkpoint::open(common::fixture("tiny-llama")).expect("opens").tokenizer().expect("has one");
+    std::fs::create_dir(to).expect("makes");
+    relign_model::save_folder(to, &config, tensors, &tokenizer, Kind::Float).expect("writes");
+    Checkpoint::open(to).expect("opens")
+}
+
+#[test]
+fn every_family_goes_there_and_back() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let ids = [5, 17, 99, 4, 64, 33, 8, 120, 77, 3];
+    for (family, _) in FAMILIES {
+        // Weights that are bf16's, and weights that need all of f32's bits.
+        for (kind, ggml, by) in [(Kind::BFloat16, GgmlType::Bf16, 1.0), (Kind::Float, GgmlType::F32, 1.001)] {
+            let place = |what: &str| dir.path().join(format!("{family}-{what}-{}", ggml.name()));
+            let original = tiny(family, by, &place("folder"));
+            let file = place("file").with_extension("gguf");
+            save_gguf(&file, &original, ggml).unwrap_or_else(|e| panic!("{family}: {e}"));
+            let read = Checkpoint::open(&file).unwrap_or_else(|e| panic!("{family}: {e}"));
+            let back = place("back");
+            std::fs::create_dir(&back).expect("makes");
+            save_checkpoint(&back, &read, kind).expect("writes");
+            let back = Checkpoint::open(&back).expect("opens");
+            assert_eq!(original.names(), back.names(), "{family}");
+            for name in original.names() {
+                let (a, b) = (original.tensor(name).expect("reads"), back.tensor(name).expect("reads"));
+                // A norm that is stored with 1 added loses what lies below the last bit of the sum.
+                let rounded = *family == "gemma3_text" && by != 1.0 && name.ends_with("norm.weight");
+                let same = if rounded { a.allclose(&b, 0.0, 1e-7, false) } else { a.equal(&b) };
+                assert!(same, "{family} {name} as {}", ggml.name());
+            }
+            let [a, b] = [&original, &back]
+                .map(|checkpoint| common::floats(&common::logits(&mut common::policy(checkpoint, Kind::Float), &ids)));
+            assert!(common::gap(&a, &b) < 1e-4, "{family} as {}: {}", ggml.name(), common::gap(&a, &b));
+            if *family == "mistral" {
+                assert_eq!((original.config().context, back.config().context), (256, 12), "no longer than the window");
+            } else {
+                same_config(&original, &back);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_vocabulary_of_pieces_goes_there_and_back() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let pieces = Tokenizer::from_gguf(&Gguf::open(&common::fixture("pieces.gguf")).expect("opens")).expect("reads");
+    let source = Checkpoint::open(common::fixture("tiny-llama")).expect("opens");
+    let mut raw = source.config().raw.clone();
+    raw["vocab_size"] = pieces.vocab_size().into();
+    let rows = pieces.vocab_size() as i64;
+    let tensors = source.names().into_iter().map(|name| {
+        let tensor = source.tensor(name).expect("reads");
+        let wide = name.contains("embed") || name.contains("lm_head");
+        let tensor =
+            if wide { relign_model::Tensor::zeros([rows, 32], (Kind::Float, tensor.device())) } else { tensor };
+        (name.to_owned(), tensor)
+    });
+    let config = Config::from_hf(&raw).expect("a configuration");
+    let folder = dir.path().join("folder");
+    std::fs::create_dir(&folder).expect("makes");
+    relign_model::save_folder(&folder, &config, tensors, &pieces, Kind::Float).expect("writes");
+    let file = dir.path().join("pieces.gguf");
+    save_gguf(&file, &Checkpoint::open(&folder).expect("opens"), GgmlType::F16).expect("writes");
+    let read = Checkpoint::open(&file).expect("opens").tokenizer().expect("has one");
+    let more = common::json("architectures.json")["pieces"]["texts"].clone();
+    let sample = common::json("sample.json");
+    for text in common::strings(&sample).into_iter().chain(common::strings(&more)) {
+        assert_eq!(read.encode(text), pieces.encode(text), "{text:?}");
+        assert_eq!(read.encode_with_specials(text), pieces.encode_with_specials(text), "{text:?}");
+        assert_eq!(read.decode(&read.encode(text)), pieces.decode(&pieces.encode(text)), "{text:?}");
+    }
+}
+
+#[test]
+fn a_model_that_llama_cpp_would_misread_is_refused() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    for (family, changes, said) in [
+        ("qwen3", vec![("attention_bias", "true")], "attention_bias"),
+        ("gemma3_text", vec![("query_pre_attn_scalar", "20")], "query_pre_attn_scalar: expected 12, got 20"),
+        (
+            "gemma3_text",
+            vec![("layer_types", r#"["sliding_attention", "full_attention", "sliding_attention"]"#)],
+            "every sixth layer",
+        ),
+    ] {
+        let folder = dir.path().join(said.split(' ').next().expect("a word"));
+        drop(tiny(family, 1.0, &folder));
+        let file = folder.join("config.json");
+        let mut json: Value = serde_json::from_slice(&std::fs::read(&file).expect("reads")).expect("JSON");
+        for (key, value) in changes {
+            json[key] = serde_json::from_str(value).expect("JSON");
+        }
+        std::fs::write(&file, json.to_string()).expect("writes");
+        let checkpoint = Checkpoint::open(&folder).expect("opens");
+        let error = save_gguf(&dir.path().join("x.gguf"), &checkpoint, GgmlType::F16).expect_err(said).to_string();
+        assert!(error.contains(said), "{error}");
     }
 }
 

@@ -5,7 +5,7 @@ mod common;
 
 use std::path::Path;
 
-use relign_model::{Checkpoint, CheckpointError, Kind, LoadError, Policy};
+use relign_model::{Checkpoint, CheckpointError, Kind, Policy};
 use serde_json::{Value, json};
 
 /// tiny-llama with one file changed.
@@ -27,8 +27,7 @@ fn read(path: &Path) -> Result<(), String> {
         checkpoint.tokenizer().map(drop)
     };
     all().map_err(|e| e.to_string())?;
-    let source = |name: &str| checkpoint.tensor(name).map_err(LoadError::from);
-    Policy::load(checkpoint.config(), &source, Kind::Float).map(drop).map_err(|e| e.to_string())
+    Policy::load(checkpoint.config(), &checkpoint, Kind::Float).map(drop).map_err(|e| e.to_string())
 }
 
 fn edit(file: &Path, edit: impl FnOnce(&mut Value)) {

@@ -3,7 +3,7 @@
 use relign_core::KvCache;
 use relign_model::attention::{Attention, TreeAttention, reference};
 use relign_model::kv::{KvPool, PagedRow};
-use relign_model::logits::{Draw, TokenStats, draw};
+use relign_model::logits::{Draw, Drawn, TokenStats, draw};
 use relign_model::ops::{Activation, Norm, Rotary, gated, rms_norm, rotate, split_rotate};
 use relign_model::{Config, Device, Kind, Rope, Segment, Tensor, backward};
 
@@ -256,7 +256,8 @@ fn draws_follow_the_distribution() {
     let mut counts = [0_u32; 5];
     for i in 0..n {
         let uniform = (f64::from(i) + 0.5) / f64::from(n);
-        let (token, logp) = draw(&logits, &[Draw { temperature, uniform }])[0];
+        let draws = [Draw { temperature, uniform, shape: None, odds: None }];
+        let Drawn { token, logprob: logp, .. } = draw(&logits, &draws).remove(0);
         assert!((f64::from(logp) - p[token as usize].ln()).abs() < 1e-5);
         counts[token as usize] += 1;
     }
@@ -264,7 +265,8 @@ fn draws_follow_the_distribution() {
     for (count, p) in counts.iter().zip(&p) {
         assert!((f64::from(*count) - p * f64::from(n)).abs() <= 2.0, "{counts:?}");
     }
-    let (token, logp) = draw(&logits, &[Draw { temperature: 0.0, uniform: 0.9 }])[0];
+    let draws = [Draw { temperature: 0.0, uniform: 0.9, shape: None, odds: None }];
+    let Drawn { token, logprob: logp, .. } = draw(&logits, &draws).remove(0);
     assert_eq!(token, 3);
     let model = logits.log_softmax(-1, Kind::Float).double_value(&[0, 3]);
     assert!((f64::from(logp) - model).abs() < 1e-5);

@@ -83,6 +83,12 @@ fn qwen2_says_the_same() {
 }
 
 #[test]
+fn qwen2_of_more_layers_says_the_same() {
+    // In f32 alone: three times the size says nothing new about bf16.
+    real("logits-qwen2.5-1.5b.json", &REAL[..1]);
+}
+
+#[test]
 fn gemma3_says_the_same() {
     // In f32 alone: bf16 takes long with so large a vocabulary, and the tiny models have it.
     real("logits-gemma3.json", &REAL[..1]);

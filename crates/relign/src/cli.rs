@@ -105,8 +105,10 @@ with \"score\": \"...\" beside it, that answer is scored and none is sampled.")]
   relign chat runs/quickstart-1 --system 'Answer with one number.'
   printf 'Hello\\nAnd now in French.\\n' | relign chat smollm2 --json")]
     Chat(commands::chat::Asked),
-    /// Measure a model on a task: accuracy with its 95 % interval
+    /// Measure a model on benchmarks or on a task: figures with their 95 % intervals
     #[command(after_help = "Examples:
+  relign eval smollm2 --benchmark gsm8k --limit 200 --out results/smollm2
+  relign eval smollm2 --suite quick --out results/smollm2       killed, it goes on where it was
   relign eval smollm2 --task arithmetic --limit 200
   relign eval runs/quickstart-1                     the task it was trained on
   relign eval smollm2 --task arithmetic --set level=2 --samples 4 --temperature 1 --json
@@ -150,6 +152,34 @@ status 0 if it ended with 0, else 1.")]
     /// Look at tasks: what is asked, the gold answer, the score of a solution
     #[command(subcommand)]
     Tasks(commands::tasks::Asked),
+    /// Compare the results of a base model and of what was made of it
+    #[command(after_help = "Examples:
+  relign eval smollm2 --suite quick --out results/base
+  relign eval runs/quickstart-1 --suite quick --out results/tuned
+  relign compare results/base results/tuned
+  relign compare results/base results/tuned results/other --out report      HTML, Markdown and JSON")]
+    Compare(commands::compare::Asked),
+    /// Build a static site from the results in a folder
+    #[command(after_help = "Example:
+  relign leaderboard results --out site      site/index.html, data.json and a page for each row")]
+    Leaderboard(commands::leaderboard::Asked),
+    /// Look for a benchmark's items in training data
+    #[command(after_help = "Examples:
+  relign contamination train.jsonl --against gsm8k
+  relign contamination train.json more.txt --against math500.jsonl,gsm8k --json")]
+    Contamination(commands::contamination::Asked),
+    /// Benchmarks: list, check, start one of your own
+    #[command(after_help = "Examples:
+  relign benchmark list
+  relign benchmark new mine.toml
+  relign benchmark show mine.toml       with all defaults, and its hash
+  relign eval smollm2 --benchmark mine.toml --out results")]
+    Benchmark {
+        #[command(subcommand)]
+        what: commands::benchmark::Asked,
+    },
+    /// List everything a recipe can name
+    List,
     /// Show the manual and the settings of one thing
     #[command(after_help = "Examples:
   relign explain grpo
@@ -184,8 +214,14 @@ OUT is a GGUF file where it ends in .gguf, else a Hugging Face folder. Nothing i
     /// Look at this machine, or at a server: what was found, what is wrong, what to do
     #[command(after_help = "Examples:
   relign doctor
+  relign doctor model.gguf                    what of it fits: sequences, lengths, training
   relign doctor http://localhost:8000/v1      does it answer, does it tell token ids?")]
     Doctor(commands::doctor::Asked),
+    /// Show trees: those of a run, of an evaluation, of a search
+    #[command(after_help = "Examples:
+  relign tree runs/quickstart-1/trees.jsonl.zst
+  relign tree runs/quickstart-1/trees.jsonl.zst --html trees.html     a page to look around in")]
+    Tree(commands::tree::Asked),
     /// Print a script that completes relign's commands in a shell
     #[command(after_help = "Example:
   relign completions bash > ~/.local/share/bash-completion/completions/relign")]
@@ -211,10 +247,16 @@ impl Command {
             Self::Sandbox(asked) => commands::sandbox::run(&asked, json),
             Self::List(asked) => commands::list::run(&asked, json),
             Self::Tasks(asked) => commands::tasks::run(&asked, json),
+            Self::Compare(asked) => commands::compare::run(&asked, json),
+            Self::Leaderboard(asked) => commands::leaderboard::run(&asked, json),
+            Self::Contamination(asked) => commands::contamination::run(&asked, json),
+            Self::Benchmark { what } => commands::benchmark::run(&what, json),
+            Self::List => commands::list::run(json),
             Self::Explain { name } => commands::explain::run(&name, json),
             Self::Pull { model } => commands::pull::run(&model, json),
             Self::Convert(asked) => commands::convert::run(&asked, json),
             Self::Doctor(asked) => commands::doctor::run(&asked, json),
+            Self::Tree(asked) => commands::tree::run(&asked, json),
             Self::Completions { shell } => commands::completions::run(shell),
             Self::Schema => commands::completions::schema(),
         }

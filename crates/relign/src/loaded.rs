@@ -5,9 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
-use relign_core::{Dtype, KvCache, RolloutWeights};
+use indicatif::ProgressBar;
+use relign_core::{Dtype, KvCache, RolloutWeights, Seed};
 use relign_engine::{Engine, EngineOptions};
-use relign_model::{Checkpoint, Config, Device, Kind, LoadError, Policy, Source, Tensor, Tokenizer, resolve_dtype};
+use relign_model::{
+    Checkpoint, CheckpointError, Config, Kind, LoadError, Policy, Rows, Source, Take, Tokenizer, read_rows,
+    resolve_dtype,
+};
 use sha2::{Digest, Sha256};
 
 use crate::models;
@@ -54,28 +58,23 @@ impl Loaded {
         let path = PathBuf::from(model);
         let checkpoint = Checkpoint::open_header(&path)?;
         let tokenizer = Arc::new(checkpoint.tokenizer()?);
-        let source = |name: &str| {
-            let shape: Vec<i64> = checkpoint.shape(name)?.iter().map(|&n| n as i64).collect();
-            let mut weights = Tensor::ones(&shape, (Kind::Float, Device::Cpu));
-            Ok(if shape.len() == 1 { weights } else { weights.uniform_(-0.03, 0.03) })
-        };
+        let bar = models::progress::numbers("drawing the weights", numbers(&checkpoint)?);
+        let source = Watched { of: &Random(&checkpoint), bar: &bar };
         let policy = Policy::load_to_sample(checkpoint.config(), &source, resolve_dtype(dtype), weights)
             .with_context(|| format!("model {}", path.display()))?;
+        bar.finish_and_clear();
         Ok(Self { path, policy, tokenizer })
     }
 
     fn read(
         model: &str,
         base: Option<&str>,
-        load: &dyn Fn(&Config, Source<'_>) -> Result<Policy, LoadError>,
+        load: &dyn Fn(&Config, &dyn Source) -> Result<Policy, LoadError>,
     ) -> anyhow::Result<Self> {
         let (path, checkpoint) = models::open(model, base)?;
         let tokenizer = Arc::new(checkpoint.tokenizer()?);
-        let bar = models::progress::tensors("reading the model", checkpoint.names().len());
-        let source = |name: &str| {
-            bar.inc(1);
-            checkpoint.tensor(name).map_err(LoadError::from)
-        };
+        let bar = models::progress::numbers("reading the model", numbers(&checkpoint)?);
+        let source = Watched { of: &checkpoint, bar: &bar };
         let policy = load(checkpoint.config(), &source).with_context(|| format!("model {}", path.display()))?;
         bar.finish_and_clear();
         Ok(Self { path, policy, tokenizer })
@@ -95,6 +94,58 @@ impl Loaded {
     /// If the options leave no room to work in.
     pub(crate) fn engine_with(&mut self, weights: RolloutWeights, options: &EngineOptions) -> anyhow::Result<Engine> {
         engine_with(&mut self.policy, &self.tokenizer, weights, options)
+    }
+}
+
+/// How many numbers a checkpoint holds.
+fn numbers(checkpoint: &Checkpoint) -> anyhow::Result<u64> {
+    let shapes = checkpoint.names().into_iter().map(|name| checkpoint.shape(name));
+    Ok(shapes.map(|shape| Ok(shape?.iter().product::<usize>() as u64)).sum::<Result<u64, CheckpointError>>()?)
+}
+
+/// Weights whose reading a bar shows.
+struct Watched<'a, R> {
+    of: &'a R,
+    bar: &'a ProgressBar,
+}
+
+impl<R: Rows> Source for Watched<'_, R> {
+    fn shape(&self, name: &str) -> Result<Vec<usize>, LoadError> {
+        self.of.shape(name)
+    }
+
+    fn read(&self, names: &[&str], take: Take<'_>) -> Result<(), LoadError> {
+        read_rows(self.of, names, &|tensor, first, numbers| {
+            take(tensor, first, numbers);
+            self.bar.inc(numbers.len() as u64);
+        })
+    }
+}
+
+/// Weights of a checkpoint's shapes: vectors of ones, and matrices drawn evenly from -0.03 to 0.03.
+struct Random<'a>(&'a Checkpoint);
+
+impl Rows for Random<'_> {
+    fn shape(&self, name: &str) -> Result<Vec<usize>, LoadError> {
+        Ok(self.0.shape(name)?)
+    }
+
+    fn rows(&self, name: &str, first: usize, out: &mut [f32]) -> Result<(), LoadError> {
+        let shape = self.0.shape(name)?;
+        let [_, width] = shape[..] else {
+            out.fill(1.0);
+            return Ok(());
+        };
+        let seed = Seed(1).child(name);
+        for (row, out) in (first as u64..).zip(out.chunks_exact_mut(width)) {
+            // A seed for each row, and within it a generator that is cheap: billions of numbers are drawn.
+            let mut state = seed.index(row).0 | 1;
+            for number in out {
+                state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+                *number = ((state >> 40) as f32 / (1_u64 << 23) as f32 - 1.0) * 0.03;
+            }
+        }
+        Ok(())
     }
 }
 

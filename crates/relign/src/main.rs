@@ -1,6 +1,7 @@
 //! `relign`: trains language models to reason, asks them and measures them.
 
 mod allocator;
+mod benchmarks;
 mod cli;
 mod commands;
 mod generator;

@@ -1,9 +1,13 @@
-//! How much memory there is, and how much a run needs.
+//! How much memory there is, and how much a model and a run need: the one account that `doctor` and `train --dry-run`
+//! give. `docs/log.md` holds it against measured peaks.
 
-use relign_core::Recipe;
+use relign_core::{KvCache, Recipe, RolloutWeights};
 use relign_model::kv::KvPool;
 use relign_model::{Config, Kind};
 use serde::Serialize;
+
+/// libtorch, the tokenizer and the program itself.
+pub(crate) const PROGRAM: u64 = 300 << 20;
 
 /// What a run's memory is made of, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -15,17 +19,18 @@ pub(crate) struct Needed {
     activations: u64,
     logits: u64,
     keys_and_values: u64,
+    program: u64,
 }
 
 impl Needed {
     /// All of it. Keys and values are given back while the trainer works, so only the larger of the two counts.
     pub(crate) fn total(&self) -> u64 {
         let training = self.gradients + self.activations + self.logits;
-        self.weights + self.optimizer + self.reference + training.max(self.keys_and_values)
+        self.weights + self.optimizer + self.reference + self.program + training.max(self.keys_and_values)
     }
 
     /// Each part with its name.
-    pub(crate) fn parts(&self) -> [(&'static str, u64); 7] {
+    pub(crate) fn parts(&self) -> [(&'static str, u64); 8] {
         [
             ("weights", self.weights),
             ("gradients", self.gradients),
@@ -34,36 +39,128 @@ impl Needed {
             ("activations", self.activations),
             ("logits", self.logits),
             ("keys and values", self.keys_and_values),
+            ("libtorch and program", self.program),
         ]
+    }
+}
+
+/// How many numbers a model has, by what they are read as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Numbers {
+    /// The embedding.
+    embedding: u64,
+    /// An output matrix of its own; 0 where that is the embedding.
+    head: u64,
+    /// The matrices of the layers.
+    linear: u64,
+    /// Norms and biases.
+    vectors: u64,
+}
+
+impl Numbers {
+    /// Those of a configuration.
+    pub(crate) fn of(config: &Config) -> Self {
+        let (h, layers, inner) = (config.hidden as u64, config.layers as u64, config.intermediate as u64);
+        let (q, kv) = ((config.heads * config.head_dim) as u64, (config.kv_heads * config.head_dim) as u64);
+        let embedding = config.vocab as u64 * h;
+        let biases = if config.attention_bias { q + 2 * kv } else { 0 };
+        Self {
+            embedding,
+            head: if config.tied { 0 } else { embedding },
+            linear: layers * (h * (q + 2 * kv) + q * h + 3 * h * inner),
+            vectors: layers * (2 * h + biases) + h,
+        }
+    }
+
+    /// All of them.
+    pub(crate) fn total(self) -> u64 {
+        self.embedding + self.head + self.linear + self.vectors
+    }
+}
+
+/// Bytes of the weights of a model that is only sampled from, computed in `kind`, its linear layers read as `weights`.
+pub(crate) fn weights_to_sample(config: &Config, kind: Kind, weights: RolloutWeights) -> u64 {
+    let numbers = Numbers::of(config);
+    let plain = kind.elt_size_in_bytes() as u64 * 8;
+    // Bits of 32 weights, which share a scale of 16 bits where they are packed.
+    let group = match weights {
+        RolloutWeights::Full => 32 * plain,
+        RolloutWeights::Bf16 => 32 * 16,
+        RolloutWeights::Int8 => 32 * 8 + 16,
+        RolloutWeights::Q4 => 32 * 4 + 16,
+    };
+    // The embedding's rows are read as they are, also where they are the output matrix, which is packed beside them.
+    let tied = if group == 32 * plain { 0 } else { numbers.embedding };
+    let output = if numbers.head > 0 { numbers.head } else { tied };
+    (numbers.embedding + numbers.vectors) * plain / 8 + (numbers.linear + output) / 32 * group / 8
+}
+
+/// Bytes that a token's keys and values take in a model that computes in `kind`.
+pub(crate) fn kv_per_token(config: &Config, kind: Kind, cache: KvCache) -> u64 {
+    (KvPool::new(config, kind, cache).block_bytes() / KvPool::BLOCK) as u64
+}
+
+/// Bytes for `sequences` sequences of `length` tokens each, in whole blocks.
+pub(crate) fn kv_bytes(per_token: u64, sequences: u64, length: u64) -> u64 {
+    sequences * length.next_multiple_of(KvPool::BLOCK as u64) * per_token
+}
+
+/// How a model is trained.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Training {
+    /// What products are computed in.
+    pub(crate) kind: Kind,
+    /// Tokens that are forwarded at once.
+    pub(crate) tokens: u64,
+    /// Whether activations are computed again.
+    pub(crate) recompute: bool,
+    /// Whether a copy of the first weights stays.
+    pub(crate) reference: bool,
+}
+
+impl Training {
+    /// An estimate from the model's shape; keys and values apart.
+    pub(crate) fn needed(self, config: &Config) -> Needed {
+        let size = self.kind.elt_size_in_bytes() as u64;
+        let (h, layers, inner) = (config.hidden as u64, config.layers as u64, config.intermediate as u64);
+        let (q, kv) = ((config.heads * config.head_dim) as u64, (config.kv_heads * config.head_dim) as u64);
+        let weights = Numbers::of(config).total();
+        let copies = if self.kind == Kind::Float { 4 } else { 6 };
+        // What one layer keeps for its backward pass: both norms' inputs and outputs, the projections
+        // before and after rotation, attention's output, the feed-forward layer's two inner stages.
+        let layer = size * (4 * h + 2 * (q + 2 * kv) + q + 3 * inner);
+        let activations = if self.recompute { layer + layers * size * h } else { layers * layer };
+        Needed {
+            weights: weights * copies,
+            // The sums in f32, and what one backward pass leaves.
+            gradients: weights * (4 + size),
+            optimizer: weights * 8,
+            reference: if self.reference { weights * size } else { 0 },
+            activations: activations * self.tokens,
+            // A block of logits, its gradient, and the output matrix's share of one block.
+            logits: 2 * (128 << 20) + config.vocab as u64 * h * size,
+            keys_and_values: 0,
+            program: PROGRAM,
+        }
     }
 }
 
 /// An estimate from the model's shape and the recipe.
 pub(crate) fn needed(config: &Config, recipe: &Recipe, kind: Kind, reference: bool) -> Needed {
-    let size = kind.elt_size_in_bytes() as u64;
-    let (h, layers, inner) = (config.hidden as u64, config.layers as u64, config.intermediate as u64);
-    let (q, kv) = ((config.heads * config.head_dim) as u64, (config.kv_heads * config.head_dim) as u64);
-    let embedding = config.vocab as u64 * h * if config.tied { 1 } else { 2 };
-    let weights = embedding + layers * (h * (q + 2 * kv) + q * h + 3 * h * inner);
-    let copies = if kind == Kind::Float { 4 } else { 6 };
-    let tokens = recipe.run.batch_tokens as u64;
-    // What one layer keeps for its backward pass: both norms' inputs and outputs, the projections
-    // before and after rotation, attention's output, the feed-forward layer's two inner stages.
-    let layer = size * (4 * h + 2 * (q + 2 * kv) + q + 3 * inner);
-    let activations = if recipe.run.recompute { layer + layers * size * h } else { layers * layer };
+    let (tokens, recompute) = (recipe.run.batch_tokens as u64, recipe.run.recompute);
     let group = recipe.strategy.settings.get("n").and_then(serde_json::Value::as_u64).unwrap_or(8);
     let sequences = (recipe.run.sequences as u64).min(recipe.run.tasks as u64 * group);
     let length = recipe.sampling.max_tokens as u64 + 128;
-    let block = KvPool::BLOCK as u64;
+    let per_token = kv_per_token(config, kind, recipe.model.kv_cache);
     Needed {
-        weights: weights * copies,
-        gradients: weights * 4,
-        optimizer: weights * 8,
-        reference: if reference { weights * size } else { 0 },
-        activations: activations * tokens,
-        logits: 2 * (128 << 20),
-        keys_and_values: sequences * length.div_ceil(block) * block * 2 * layers * kv * size,
+        keys_and_values: kv_bytes(per_token, sequences, length),
+        ..Training { kind, tokens, recompute, reference }.needed(config)
     }
+}
+
+/// Memory that is free, or becomes so when files' contents are let go of, in bytes; 0 where the system does not say.
+pub(crate) fn free() -> u64 {
+    kilobytes("/proc/meminfo", "MemAvailable:")
 }
 
 /// The machine's memory in bytes; 0 where the system does not say.
@@ -91,6 +188,9 @@ pub(crate) fn cpu_name() -> String {
 
 /// Bytes for people.
 pub(crate) fn human(bytes: u64) -> String {
-    let gigabytes = bytes as f64 / 1e9;
-    if gigabytes >= 1.0 { format!("{gigabytes:.1} GB") } else { format!("{:.0} MB", bytes as f64 / 1e6) }
+    match bytes {
+        1_000_000_000.. => format!("{:.1} GB", bytes as f64 / 1e9),
+        1_000_000.. => format!("{:.0} MB", bytes as f64 / 1e6),
+        _ => format!("{:.1} kB", bytes as f64 / 1e3),
+    }
 }

@@ -1,7 +1,7 @@
 //! All tables, seen alike: what `list`, `explain` and the check of recipes read.
 
-use relign_core::{ConfigError, Entry, Environment, Reward, find};
-use relign_search::{STRATEGIES, StrategyFactory};
+use relign_core::{ConfigError, Entry, Environment, Reward, Scorer, find};
+use relign_search::{SCORERS, STRATEGIES, StrategyFactory};
 use relign_tasks::{ENVIRONMENTS, REWARDS};
 use relign_train::{ALGORITHMS, Algorithm};
 use serde_json::Value;
@@ -44,6 +44,7 @@ pub(crate) const KINDS: &[Kind] = &[
     kind!("environment", "environments", "[environment]", ENVIRONMENTS, dyn Environment),
     kind!("reward", "rewards", "[[rewards]]", REWARDS, dyn Reward),
     kind!("strategy", "strategies", "[strategy]", STRATEGIES, dyn StrategyFactory),
+    kind!("scorer", "scorers", "[strategy.scorer]", SCORERS, dyn Scorer),
 ];
 
 fn names<T: ?Sized>(table: &[Entry<T>]) -> Vec<&'static str> {

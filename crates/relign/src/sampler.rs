@@ -10,7 +10,7 @@ use relign_core::{
 };
 use relign_engine::Engine;
 use relign_model::Tokenizer;
-use relign_search::{Driver, Judge, STRATEGIES, StrategyFactory};
+use relign_search::{Driver, Judge, Options, STRATEGIES, StrategyFactory};
 
 use crate::judged;
 
@@ -95,6 +95,7 @@ impl relign_train::Sampler for Sampler {
             step,
             interrupt: Arc::clone(&self.interrupt),
             progress: Some(&mut progress),
+            options: Options::default(),
         };
         driver.run(tasks, each)
     }
@@ -123,6 +124,7 @@ impl relign_train::Sampler for Sampler {
             step,
             interrupt: Arc::clone(&self.interrupt),
             progress: Some(&mut progress),
+            options: Options::default(),
         };
         let mut trees = Vec::new();
         driver.run(tasks, &mut |tree| trees.push(tree))?;

@@ -242,6 +242,12 @@ fn given_text_is_scored() {
     assert_eq!((&all[0]["logprob"], &all[0]["id"]), (&other["logprob"], &json!(1)));
     assert_eq!(all[1]["tokens"], said["tokens"]);
     assert!(words.contains(&format!("{:.4}", all[2]["logprob"].as_f64().unwrap())), "{words} {}", all[2]);
+    // transformers 5.23, float32: the sums of log_softmax at the answer's tokens, after the rendered conversation and
+    // after the token that begins texts.
+    for (line, expected, first) in [(&all[0], -47.11256, -4.8248), (&all[2], -12.60524, -7.409)] {
+        let near = |value: &Value, expected: f64| (value.as_f64().unwrap() - expected).abs() < 1e-3;
+        assert!(near(&line["logprob"], expected) && near(&line["logprobs"][0], first), "{line}");
+    }
 }
 
 #[test]

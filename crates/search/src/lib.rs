@@ -5,9 +5,19 @@
 //! trees over. Training, search and evaluation all get their trees from here.
 
 mod driver;
+mod growth;
+mod journal;
 mod judge;
+mod mcts;
+pub mod scorers;
+mod start;
 pub mod strategies;
 
-pub use driver::{Driver, Progress};
+pub use driver::{Driver, Options, Progress, Record};
+pub use growth::{Aggregate, Border, Steps};
+pub use journal::{Journal, Told, read_journal, write_told};
 pub use judge::Judge;
+pub use mcts::{Backup, FinalChoice, Policy, Prior};
+pub use scorers::{SCORERS, scorer};
+pub use start::{Budget, LastLine, Start};
 pub use strategies::{STRATEGIES, StrategyFactory, strategy};

@@ -10,7 +10,7 @@ use relign_core::{
     Completion, Finish, Generate, GenerateError, Message, Request, Reward, RewardNeeds, RolloutError, Rollouts,
     Sampling, Score, Section, Seed, Task, Tokenize, Transcript, Tree, Verdict,
 };
-use relign_search::{Driver, Judge, Progress, StrategyFactory, strategy};
+use relign_search::{Driver, Judge, Options, Progress, StrategyFactory, strategy};
 
 /// Finishes requests in an order drawn from `order`; what it says depends on a request's prompt and
 /// seed alone.
@@ -129,6 +129,7 @@ fn run(engine: &mut Script, judge: &mut Judge, tasks: Vec<Task>, n: usize) -> Re
         step: 7,
         interrupt: Arc::new(AtomicBool::new(false)),
         progress: None,
+        options: Options::default(),
     };
     driver.run(tasks, &mut |tree| trees.push(tree)).map(|()| trees)
 }
@@ -211,7 +212,7 @@ impl Reward for Ranked {
     }
 
     fn score_group(&self, task: &Task, group: &[Transcript]) -> Vec<Score> {
-        self.seen.lock().unwrap().push(group.len());
+        self.seen.lock().expect("a lock").push(group.len());
         if task.id.ends_with('2') {
             return vec![Score::correct("one too few"); group.len() - 1];
         }
@@ -335,6 +336,7 @@ fn an_interrupt_ends_the_round_even_while_a_reward_is_stuck() {
         step: 0,
         interrupt,
         progress: None,
+        options: Options::default(),
     };
     let error = driver.run(tasks(50), &mut |_| ()).unwrap_err();
     assert!(matches!(error, RolloutError::Interrupted));
@@ -367,6 +369,7 @@ fn an_engine_that_loses_a_request_is_an_error() {
         step: 0,
         interrupt: Arc::default(),
         progress: None,
+        options: Options::default(),
     };
     let error = driver.run(tasks(2), &mut |_| ()).unwrap_err();
     assert!(error.to_string().contains("expected 2 more completions"), "{error}");
@@ -376,7 +379,7 @@ fn an_engine_that_loses_a_request_is_an_error() {
 fn settings_are_checked() {
     let section = |json: serde_json::Value| serde_json::from_value::<Section>(json).unwrap();
     let error = |json| strategy(&section(json)).err().unwrap().to_string();
-    assert!(error(serde_json::json!({"name": "sampel"})).contains("expected one of: sample"));
+    assert!(error(serde_json::json!({"name": "sampel"})).contains("expected one of: "));
     assert!(error(serde_json::json!({"name": "sample", "n": 0})).starts_with("strategy.n: "));
     assert!(error(serde_json::json!({"name": "sample", "m": 4})).contains("unknown field `m`"));
 }
@@ -403,6 +406,7 @@ proptest! {
                 assert!(now.done > last.done && now.done <= now.total && now.tokens > last.tokens);
                 last = now;
             }),
+            options: Options::default(),
         };
         driver.run(tasks(count), &mut |tree| seen.push(tree)).unwrap();
         prop_assert_eq!(last.done, count * n);

@@ -8,7 +8,7 @@ use relign_core::{
     Completion, Finish, Generate, GenerateError, Message, NodeId, Request, Reward, RolloutError, Rollouts, Sampling,
     Score, Section, Seed, Strategy, Task, Tokenize, Transcript, Tree, Verdict,
 };
-use relign_search::{Driver, Judge, StrategyFactory, strategy};
+use relign_search::{Driver, Judge, Options, Start, StrategyFactory, strategy};
 
 struct LastDigit;
 
@@ -102,6 +102,7 @@ fn run_blind(strategy: &dyn StrategyFactory) -> Result<Vec<Tree>, RolloutError> 
         step: 0,
         interrupt: Arc::new(AtomicBool::new(false)),
         progress: None,
+        options: Options::default(),
     };
     driver.run(tasks(6), &mut |tree| trees.push(tree)).map(|()| trees)
 }
@@ -129,14 +130,14 @@ fn a_request_that_fails_is_a_sample_that_nobody_judged() {
 }
 
 /// Asks once more from the end of its first answer.
-struct Again {
-    inner: Box<dyn Strategy>,
+struct Again<'a> {
+    inner: Box<dyn Strategy + 'a>,
     sampling: Sampling,
     told: bool,
     asked: bool,
 }
 
-impl Strategy for Again {
+impl Strategy for Again<'_> {
     fn ask(&mut self) -> Vec<Request> {
         if self.told && !std::mem::replace(&mut self.asked, true) {
             let prompt = self.inner.tree().tokens(1);
@@ -174,9 +175,9 @@ impl Strategy for Again {
 struct Twice;
 
 impl StrategyFactory for Twice {
-    fn start(&self, tree: Tree, sampling: &Sampling, seed: Seed) -> Box<dyn Strategy> {
-        let inner = samples(2).start(tree, sampling, seed);
-        Box::new(Again { inner, sampling: sampling.clone(), told: false, asked: false })
+    fn start<'a>(&self, start: Start<'a>) -> Result<Box<dyn Strategy + 'a>, String> {
+        let sampling = start.sampling.clone();
+        Ok(Box::new(Again { inner: samples(2).start(start)?, sampling, told: false, asked: false }))
     }
 
     fn samples(&self) -> usize {

@@ -310,7 +310,7 @@ fn trls_own_functions_return_here_what_they_return_there() {
         let input = json!({
             "prompts": vec![json!(task.messages); texts.len()],
             "completions": transcripts.iter().map(|t| &t.messages).collect::<Vec<_>>(),
-            "completion_ids": transcripts.iter().map(|t| &t.ids).map(|_| vec![1]).collect::<Vec<_>>(),
+            "completion_ids": transcripts.iter().map(|t| &t.ids).collect::<Vec<_>>(),
             "solution": vec![answer; texts.len()],
         });
         let mut direct = Command::new(&python)
@@ -397,6 +397,12 @@ fn rubrics_and_environments_of_verifiers_run() {
     assert_eq!((score("sixteen").value, score("raise").verdict), (0.0, Verdict::Failed));
     assert_eq!(own.score(&first, &own.oracle(&first)).verdict, Verdict::Correct);
     assert!(own.task(Split::Eval, 5).unwrap_err().ends_with("expected an index below 5, got 5"));
+
+    let compared = environment(json!({"environment": place_of("compared")}));
+    let task = compared.task(Split::Train, 3).unwrap();
+    let reward = relign_tasks::rewards(&[], Arc::from(compared)).unwrap();
+    assert!(reward.needs().group);
+    assert_eq!(values_of(&reward.score_group(&task, &group(&["6", "60", "600"]))), [1.0, 0.0, 0.5]);
 
     // Without rows of its own to hold out, a share of them is, and never asked in training.
     let shared = environment(json!({"environment": place_of("load_environment"),

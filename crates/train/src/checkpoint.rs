@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use relign_core::Estimate;
-use relign_model::{Checkpoint, Kind, LoadError, Tensor, Tokenizer, save_folder};
+use relign_model::{Checkpoint, Kind, Tensor, Tokenizer, save_folder};
 use serde::{Deserialize, Serialize};
 
 use crate::{TrainError, Trainer};
@@ -124,7 +124,7 @@ impl Saved {
         let wrong = |what: String| TrainError::Checkpoint { path: path.clone(), what };
         let checkpoint = Checkpoint::open(&path).map_err(|e| wrong(e.to_string()))?;
         let (policy, optimizer) = trainer.parts_mut();
-        policy.restore(&|name| checkpoint.tensor(name).map_err(LoadError::from)).map_err(|e| wrong(e.to_string()))?;
+        policy.restore(&checkpoint).map_err(|e| wrong(e.to_string()))?;
         policy.set_version(progress.version);
         optimizer.set_taken(progress.optimizer_steps);
         let moments = path.join(MOMENTS);

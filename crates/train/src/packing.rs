@@ -96,16 +96,8 @@ mod tests {
     use relign_core::{Author, Node, Task};
 
     fn node(parent: usize, tokens: &[u32]) -> Node {
-        Node {
-            parent: Some(parent),
-            author: Author::Policy,
-            tokens: tokens.to_vec(),
-            logprobs: vec![-1.0; tokens.len()],
-            text: String::new(),
-            version: 0,
-            finish: None,
-            score: None,
-        }
+        let logprobs = vec![-1.0; tokens.len()];
+        Node { tokens: tokens.to_vec(), logprobs, ..Node::after(parent, Author::Policy) }
     }
 
     fn tree() -> Tree {

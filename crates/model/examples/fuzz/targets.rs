@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use relign_core::Message;
-use relign_model::{Checkpoint, CheckpointError, Kind, LoadError, Policy, Template, Tokenizer, adapter_base};
+use relign_model::{Checkpoint, CheckpointError, Kind, Policy, Template, Tokenizer, adapter_base};
 use serde_json::Value;
 
 use crate::mutate::{self, Dice};
@@ -75,8 +75,7 @@ fn read_all(checkpoint: &Checkpoint) -> Result<(), CheckpointError> {
     for name in checkpoint.names() {
         drop(checkpoint.tensor(name)?);
     }
-    let source = |name: &str| checkpoint.tensor(name).map_err(LoadError::from);
-    drop(Policy::load(checkpoint.config(), &source, Kind::Float));
+    drop(Policy::load(checkpoint.config(), checkpoint, Kind::Float));
     use_tokenizer(&checkpoint.tokenizer()?);
     Ok(())
 }

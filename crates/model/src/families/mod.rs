@@ -63,6 +63,13 @@ pub struct FamilyEntry {
     pub build: fn(&Config, &mut Builder<'_>) -> Result<Box<dyn Family>, LoadError>,
 }
 
+impl FamilyEntry {
+    /// What transformers takes for a word that a config.json leaves out.
+    pub(crate) fn defaults_of(&self, key: &str) -> Option<Value> {
+        (self.defaults)().get(key).cloned()
+    }
+}
+
 /// All families.
 pub const FAMILIES: &[FamilyEntry] =
     &[llama::ENTRY, llama::MISTRAL, qwen2::ENTRY, qwen3::ENTRY, gemma3_text::ENTRY, phi3::ENTRY, olmo2::ENTRY];

@@ -100,6 +100,8 @@ impl Architecture {
 
     /// The architecture of a `model_type`.
     pub(super) fn of_model_type(name: &str) -> Option<&'static Self> {
+        // Mistral's layers are Llama's; what else it has, a window, is no matter of names.
+        let name = if name == "mistral" { "llama" } else { name };
         ARCHITECTURES.iter().find(|architecture| architecture.model_type == name)
     }
 

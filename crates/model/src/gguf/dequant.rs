@@ -133,6 +133,22 @@ impl GgmlType {
         self.facts().3
     }
 
+    /// Decodes elements of a tensor, from element `first` on, into `out`; `bytes` are all of the tensor's.
+    ///
+    /// # Panics
+    /// If `bytes` end before them.
+    pub(crate) fn decode_from(self, bytes: &[u8], first: usize, out: &mut [f32]) {
+        let (block, size) = (self.block(), self.block_bytes());
+        let (start, end) = (first / block, (first + out.len()).div_ceil(block));
+        let bytes = &bytes[start * size..end * size];
+        if first.is_multiple_of(block) && out.len().is_multiple_of(block) {
+            return self.dequantize(bytes, out);
+        }
+        let mut whole = vec![0.0; (end - start) * block];
+        self.dequantize(bytes, &mut whole);
+        out.copy_from_slice(&whole[first - start * block..][..out.len()]);
+    }
+
     /// Decodes whole blocks from `bytes` into `out`.
     ///
     /// # Panics

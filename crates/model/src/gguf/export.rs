@@ -1,19 +1,19 @@
 //! Writes a model as a GGUF file that llama.cpp and RELIGN read.
 
+mod settings;
+
 use std::path::Path;
 
 use tch::{Kind, Tensor};
 
 use super::architectures::Architecture;
 use super::writer::{Entry, Meta};
-use super::{GgmlType, rope, writer};
-use crate::{Checkpoint, CheckpointError, Config};
+use super::{GgmlType, writer};
+use crate::{Checkpoint, CheckpointError};
+use settings::Settings;
 
 /// The version of ggml's block layouts, which quantised files name.
 const QUANTIZATION_VERSION: u32 = 2;
-
-/// The architectures whose files llama.cpp was seen to read as they were meant.
-const WRITTEN: &[&str] = &["llama", "qwen2"];
 
 /// Writes a checkpoint as the GGUF file `path` and flushes it to the disk.
 ///
@@ -31,15 +31,15 @@ pub fn save_gguf(path: &Path, checkpoint: &Checkpoint, kind: GgmlType) -> Result
         return Err(unsupported(format!("weights are written as {}, not as {}", known.join(", "), kind.name())));
     }
     let config = checkpoint.config();
-    let architecture = Architecture::of_model_type(&config.model_type).filter(|a| WRITTEN.contains(&a.gguf));
-    let Some(architecture) = architecture.filter(|_| config.windows.iter().all(Option::is_none)) else {
+    let Some(architecture) = Architecture::of_model_type(&config.model_type) else {
         return Err(unsupported(format!(
-            "expected a model of type {} without sliding windows, got {}",
-            WRITTEN.join(" or "),
+            "a model of type {} has no form in GGUF that RELIGN knows",
             config.model_type
         )));
     };
-    let mut metadata = model_metadata(architecture.gguf, config, checkpoint, kind);
+    let settings = Settings::of(architecture.gguf, config).map_err(unsupported)?;
+    let mut metadata = general(architecture.gguf, checkpoint, kind);
+    metadata.extend(settings.metadata);
     let tokenizer = checkpoint.tokenizer()?;
     metadata.extend(tokenizer.gguf_metadata(config.vocab).map_err(|what| unsupported(format!("tokenizer: {what}")))?);
 
@@ -64,19 +64,22 @@ pub fn save_gguf(path: &Path, checkpoint: &Checkpoint, kind: GgmlType) -> Result
         entries.push(Entry { name: gguf, kind, shape });
         sources.push((name, heads));
     }
-    let factors = scaling(architecture.gguf, config, &mut metadata).map_err(unsupported)?;
-    if let Some(factors) = &factors {
-        entries.push(Entry { name: rope::FACTORS.to_owned(), kind: GgmlType::F32, shape: vec![factors.len()] });
+    for (name, factors) in &settings.factors {
+        entries.push(Entry { name: (*name).to_owned(), kind: GgmlType::F32, shape: vec![factors.len()] });
     }
 
     let mut sources = sources.into_iter();
+    let mut factors = settings.factors.iter();
     writer::write(path, &metadata, &entries, |entry, out| {
         let Some((name, heads)) = sources.next() else {
-            factors.iter().for_each(|factors| GgmlType::F32.quantize(factors, out));
+            factors.next().into_iter().for_each(|(_, factors)| GgmlType::F32.quantize(factors, out));
             return Ok(());
         };
         let tensor = checkpoint.tensor(name)?;
-        let tensor = heads.map_or_else(|| tensor.shallow_clone(), |heads| interleave(&tensor, heads));
+        let mut tensor = heads.map_or_else(|| tensor.shallow_clone(), |heads| interleave(&tensor, heads));
+        if architecture.one_added && name.ends_with("norm.weight") {
+            tensor += 1.0;
+        }
         code(entry, &tensor, out)
             .map_err(|what| CheckpointError::unsupported(checkpoint.path(), format!("tensor {name}: {what}")))
     })
@@ -133,11 +136,9 @@ fn code(entry: &Entry, tensor: &Tensor, out: &mut Vec<u8>) -> Result<(), String>
     })
 }
 
-fn model_metadata(arch: &str, config: &Config, checkpoint: &Checkpoint, kind: GgmlType) -> Vec<(String, Meta)> {
+fn general(arch: &str, checkpoint: &Checkpoint, kind: GgmlType) -> Vec<(String, Meta)> {
     let mut metadata = Vec::new();
     let mut put = |key: &str, value: Meta| metadata.push((key.to_owned(), value));
-    // Config::from_hf has seen to it that all counts are below 2^32.
-    let count = |n: usize| Meta::U32(u32::try_from(n).unwrap_or(u32::MAX));
     put("general.architecture", Meta::Text(arch.to_owned()));
     put("general.type", Meta::Text("model".to_owned()));
     if let Some(name) = checkpoint.path().file_stem().and_then(|name| name.to_str()) {
@@ -152,51 +153,5 @@ fn model_metadata(arch: &str, config: &Config, checkpoint: &Checkpoint, kind: Gg
     };
     put("general.file_type", Meta::U32(file_type));
     put("general.quantization_version", Meta::U32(QUANTIZATION_VERSION));
-    for (key, value) in [
-        ("context_length", count(config.context)),
-        ("embedding_length", count(config.hidden)),
-        ("block_count", count(config.layers)),
-        ("feed_forward_length", count(config.intermediate)),
-        ("attention.head_count", count(config.heads)),
-        ("attention.head_count_kv", count(config.kv_heads)),
-        ("attention.key_length", count(config.head_dim)),
-        ("attention.value_length", count(config.head_dim)),
-        ("attention.layer_norm_rms_epsilon", Meta::F32(config.norm_eps)),
-        ("rope.dimension_count", count(config.head_dim)),
-        ("rope.freq_base", Meta::F32(theta(config) as f32)),
-        ("vocab_size", count(config.vocab)),
-    ] {
-        put(&format!("{arch}.{key}"), value);
-    }
     metadata
-}
-
-/// The base of the rotary frequencies, and transformers' own where the configuration leaves it out.
-fn theta(config: &Config) -> f64 {
-    let within = ["rope_parameters", "rope_scaling"].iter().find_map(|key| config.raw.get(*key)?.get("rope_theta"));
-    within.or_else(|| config.raw.get("rope_theta")).and_then(serde_json::Value::as_f64).unwrap_or(10_000.0)
-}
-
-/// Says how rotary frequencies are scaled: by metadata, or by the factors that it returns.
-fn scaling(arch: &str, config: &Config, metadata: &mut Vec<(String, Meta)>) -> Result<Option<Vec<f32>>, String> {
-    let settings =
-        ["rope_parameters", "rope_scaling"].iter().find_map(|key| config.raw.get(*key).filter(|v| !v.is_null()));
-    let Some(scaling) = settings else { return Ok(None) };
-    let kind = scaling.get("rope_type").or_else(|| scaling.get("type")).and_then(|kind| kind.as_str());
-    let number = |key: &str| scaling.get(key).and_then(serde_json::Value::as_f64);
-    match kind.unwrap_or("default") {
-        "default" => Ok(None),
-        "linear" => {
-            let factor = number("factor").unwrap_or(1.0);
-            metadata.push((format!("{arch}.rope.scaling.type"), Meta::Text("linear".to_owned())));
-            metadata.push((format!("{arch}.rope.scaling.factor"), Meta::F32(factor as f32)));
-            Ok(None)
-        }
-        "llama3" if number("original_max_position_embeddings") == Some(8192.0) => {
-            let factor = number("factor").unwrap_or(8.0);
-            let factors = rope::llama3_factors(theta(config), config.head_dim as u64, factor);
-            Ok(Some(factors.into_iter().map(|f| f as f32).collect()))
-        }
-        other => Err(format!("rope scaling: expected none, linear or Llama 3's, got {other}")),
-    }
 }

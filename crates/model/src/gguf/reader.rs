@@ -243,6 +243,14 @@ impl Gguf {
         self.maps[tensor.part].get(tensor.bytes.clone()).ok_or_else(missing)
     }
 
+    /// Gives back the memory that elements of a tensor were read into.
+    pub(crate) fn let_go(&self, tensor: &GgufTensor, elements: Range<usize>) {
+        let (block, size) = (tensor.kind.block(), tensor.kind.block_bytes());
+        let start = tensor.bytes.start;
+        let bytes = start + elements.start / block * size..start + elements.end.div_ceil(block) * size;
+        crate::checkpoint::let_go(&self.maps[tensor.part], bytes);
+    }
+
     /// All metadata by key.
     #[must_use]
     pub fn metadata(&self) -> &BTreeMap<String, GgufValue> {

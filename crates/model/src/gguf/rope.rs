@@ -8,8 +8,8 @@ use crate::CheckpointError;
 /// Frequency factors that Llama 3 converters add; they belong to the configuration, not the weights.
 pub(super) const FACTORS: &str = "rope_freqs.weight";
 /// The same of LongRoPE.
-const SHORT: &str = "rope_factors_short.weight";
-const LONG: &str = "rope_factors_long.weight";
+pub(super) const SHORT: &str = "rope_factors_short.weight";
+pub(super) const LONG: &str = "rope_factors_long.weight";
 
 /// Whether a tensor is part of the configuration.
 pub(super) fn is_setting(tensor: &str) -> bool {

@@ -17,6 +17,7 @@ pub(crate) enum Meta {
     Bool(bool),
     Text(String),
     I32s(Vec<i32>),
+    F32s(Vec<f32>),
     Texts(Vec<String>),
 }
 
@@ -116,6 +117,10 @@ impl Meta {
             Self::I32s(numbers) => {
                 array(5, numbers.len());
                 out.extend(numbers.iter().flat_map(|n| n.to_le_bytes()));
+            }
+            Self::F32s(numbers) => {
+                array(6, numbers.len());
+                out.extend(numbers.iter().flat_map(|x| x.to_le_bytes()));
             }
             Self::Texts(texts) => {
                 array(8, texts.len());

@@ -77,42 +77,79 @@ pub(crate) const fn sizes(bits: Bits, m: usize, k: usize) -> (usize, usize) {
     (units * bits.group_bytes(), units * PANEL)
 }
 
-/// Rounds `weight` `[m, k]` and packs it. 8 bits as Q8_0: the largest magnitude of a group becomes 127. 4 bits as Q4_0: the
-/// number of largest magnitude becomes -8.
-pub(crate) fn pack<T: Element>(bits: Bits, weight: &[T], k: usize, data: &mut [u8], scales: &mut [f16]) {
-    let m = weight.len() / k;
-    let (data_len, scales_len) = sizes(bits, m, k);
-    assert!(
-        data.len() == data_len && scales.len() == scales_len && weight.len() == m * k,
-        "room for the packed weights"
-    );
-    let panels = m.div_ceil(PANEL);
-    let (per_panel, scales_per_panel) = (groups(k) * bits.group_bytes(), groups(k) * PANEL);
-    let (data, scales) = (Shared::new(data), Shared::new(scales));
-    ranges(panels, GRAIN, &|range| {
-        for panel in range {
-            // SAFETY: each thread has its own panels.
-            let (data, scales) = unsafe {
-                (
-                    data.slice(panel * per_panel..(panel + 1) * per_panel),
-                    scales.slice(panel * scales_per_panel..(panel + 1) * scales_per_panel),
-                )
+/// Room for packed weights `[m, k]`, which threads fill row by row.
+pub(crate) struct Room {
+    bits: Bits,
+    m: usize,
+    k: usize,
+    data: Shared<u8>,
+    scales: Shared<f16>,
+}
+
+impl Room {
+    /// Room in memory of the size that [`sizes`] tells; what lies beyond the last row is filled.
+    pub(crate) fn new(bits: Bits, m: usize, k: usize, data: &mut [u8], scales: &mut [f16]) -> Self {
+        assert!((data.len(), scales.len()) == sizes(bits, m, k), "room for the packed weights");
+        let room = Self { bits, m, k, data: Shared::new(data), scales: Shared::new(scales) };
+        for row in m..m.next_multiple_of(PANEL) {
+            // SAFETY: nobody else has the room yet.
+            unsafe { room.put::<f32>(row, &[]) };
+        }
+        room
+    }
+
+    /// Rounds and packs rows from `first` on. 8 bits as Q8_0: the largest magnitude of a group becomes 127. 4 bits as
+    /// Q4_0: the number of largest magnitude becomes -8.
+    ///
+    /// # Safety
+    /// No two threads may put the same row at once, and the memory must be alive.
+    pub(crate) unsafe fn rows<T: Element>(&self, first: usize, rows: &[T]) {
+        assert!(rows.len().is_multiple_of(self.k) && first + rows.len() / self.k <= self.m, "rows of the weights");
+        for (row, numbers) in (first..).zip(rows.chunks_exact(self.k)) {
+            // SAFETY: the caller's.
+            unsafe { self.put(row, numbers) };
+        }
+    }
+
+    /// # Safety
+    /// As of [`rows`](Self::rows).
+    unsafe fn put<T: Element>(&self, row: usize, numbers: &[T]) {
+        let (panel, lane) = (row / PANEL, row % PANEL);
+        for group in 0..groups(self.k) {
+            let from = (group * GROUP).min(numbers.len());
+            let mut padded = [0.0; GROUP];
+            for (number, value) in padded.iter_mut().zip(&numbers[from..]) {
+                *number = value.load();
+            }
+            let (scale, rounded) = round_group(self.bits, &padded);
+            let unit = panel * groups(self.k) + group;
+            let place = unit * PANEL + lane;
+            // SAFETY: a row has a lane of its own in its panel, which only its thread writes.
+            unsafe { self.scales.slice(place..place + 1)[0] = scale };
+            let step = match self.bits {
+                Bits::Eight => 4,
+                Bits::Four => 8,
             };
-            for lane in 0..PANEL {
-                let row = panel * PANEL + lane;
-                let row = if row < m { &weight[row * k..(row + 1) * k] } else { &[] };
-                for group in 0..groups(k) {
-                    let from = (group * GROUP).min(row.len());
-                    let mut numbers = [0.0; GROUP];
-                    for (number, value) in numbers.iter_mut().zip(&row[from..]) {
-                        *number = value.load();
-                    }
-                    let (scale, rounded) = round_group(bits, &numbers);
-                    scales[group * PANEL + lane] = scale;
-                    put(bits, &mut data[group * bits.group_bytes()..][..bits.group_bytes()], lane, &rounded);
+            for (index, numbers) in rounded.chunks_exact(step).enumerate() {
+                let place = unit * self.bits.group_bytes() + index * 64 + lane * 4;
+                // SAFETY: as above.
+                let bytes = unsafe { self.data.slice(place..place + 4) };
+                for (p, byte) in bytes.iter_mut().enumerate() {
+                    *byte = numbers[p] | numbers.get(p + 4).map_or(0, |high| high << 4);
                 }
             }
         }
+    }
+}
+
+/// Packs a whole `weight` `[m, k]`, see [`Room::rows`].
+pub(crate) fn pack<T: Element>(bits: Bits, weight: &[T], k: usize, data: &mut [u8], scales: &mut [f16]) {
+    let m = weight.len() / k;
+    assert!(weight.len() == m * k, "whole rows");
+    let room = Room::new(bits, m, k, data, scales);
+    ranges(m, GRAIN * PANEL, &|range| {
+        // SAFETY: each thread has its own rows.
+        unsafe { room.rows(range.start, &weight[range.start * k..range.end * k]) };
     });
 }
 
@@ -129,19 +166,6 @@ fn round_group(bits: Bits, numbers: &[f32; GROUP]) -> (f16, [u8; GROUP]) {
         Bits::Four => ((x * inverse + 8.5) as i32).clamp(0, 15) as u8,
     });
     (f16::from_f32(exact), rounded)
-}
-
-/// Writes a group of one weight row into its places.
-fn put(bits: Bits, group: &mut [u8], lane: usize, rounded: &[u8; GROUP]) {
-    for (p, &q) in rounded.iter().enumerate() {
-        match bits {
-            Bits::Eight => group[p / 4 * 64 + lane * 4 + p % 4] = q,
-            Bits::Four => {
-                let byte = &mut group[p / 8 * 64 + lane * 4 + p % 4];
-                *byte = if p % 8 < 4 { (*byte & 0xf0) | q } else { (*byte & 0x0f) | (q << 4) };
-            }
-        }
-    }
 }
 
 /// The weight `p` of a group of the row `lane`, without the offset.

@@ -50,11 +50,14 @@ impl Template {
         environment.add_function("raise_exception", raise_exception);
         environment.add_function("strftime_now", strftime_now);
         environment.add_filter("tojson", tojson);
+        environment.add_filter("pprint", pprint);
         for (name, behind) in BOUNDED {
             let bounded = move |state: &State<'_, '_>, values: Rest<Value>| {
                 values.iter().try_for_each(modest)?;
-                if *name == "replace" {
-                    short(&values)?;
+                match *name {
+                    "replace" => short(&values)?,
+                    "join" => joined(&values)?,
+                    _ => {}
                 }
                 state.apply_filter(behind, &values)
             };
@@ -65,6 +68,7 @@ impl Template {
         environment.add_filter(BOUNDED[2].1, minijinja::filters::indent);
         environment.add_filter(BOUNDED[3].1, minijinja::filters::format);
         environment.add_filter(BOUNDED[4].1, minijinja::filters::replace);
+        environment.add_filter(BOUNDED[5].1, minijinja::filters::join);
         let source_seen = transparent_generation(source);
         compile(&mut environment, source_seen)?;
         Ok(Self { environment, source: source.to_owned(), specials })
@@ -104,6 +108,7 @@ const BOUNDED: &[(&str, &str)] = &[
     ("indent", "relign indent"),
     ("format", "relign format"),
     ("replace", "relign replace"),
+    ("join", "relign join"),
 ];
 
 /// Refuses numbers that only serve to fill the memory, alone, among named arguments or in a format.
@@ -140,6 +145,33 @@ fn short(values: &[Value]) -> Result<(), Error> {
     Ok(())
 }
 
+/// Refuses to join what would make more than a template may write: a text is joined letter by letter, so that a chain of
+/// these doubles it.
+fn joined(values: &[Value]) -> Result<(), Error> {
+    let between = values.get(1).and_then(Value::as_str).map_or(0, str::len);
+    let Some(value) = values.first() else { return Ok(()) };
+    let total = match value.as_str() {
+        Some(text) => text.len().saturating_mul(between + 1),
+        // What cannot be walked through is the filter's to refuse.
+        None => value.try_iter().map_or(0, |items| {
+            items.fold(0_usize, |sum, item| sum.saturating_add(between + item.as_str().map_or(0, str::len)))
+        }),
+    };
+    if total > MOST {
+        let what = format!("join: expected at most {MOST} bytes to come of it");
+        return Err(Error::new(ErrorKind::InvalidOperation, what));
+    }
+    Ok(())
+}
+
+/// A value as it would be written in a template. As with `tojson`, a chain of these grows without end.
+fn pprint(value: &Value) -> Result<String, Error> {
+    let mut out = Bounded { text: Vec::new(), most: MOST };
+    std::io::Write::write_fmt(&mut out, format_args!("{value:#?}"))
+        .map_err(|e| Error::new(ErrorKind::InvalidOperation, e.to_string()))?;
+    Ok(String::from_utf8_lossy(&out.text).into_owned())
+}
+
 /// Python's methods of strings, lists and dicts.
 fn python_method(state: &State<'_, '_>, value: &Value, method: &str, values: &[Value]) -> Result<Value, Error> {
     if method == "format" {
@@ -149,6 +181,9 @@ fn python_method(state: &State<'_, '_>, value: &Value, method: &str, values: &[V
     // The library would count the places of nothing for ever.
     if let ("count", Some(text), Some("")) = (method, value.as_str(), values.first().and_then(Value::as_str)) {
         return Ok(Value::from(text.chars().count() + 1));
+    }
+    if method == "join" {
+        joined(&[values, std::slice::from_ref(value)].concat())?;
     }
     if method == "replace" {
         short(&[std::slice::from_ref(value), values].concat())?;
@@ -312,6 +347,8 @@ mod tests {
             (&format!("{{{{ 'a' {} }}}}", "| tojson ".repeat(60)), "bytes of text"),
             (&format!("{{{{ 'a' {} }}}}", "| replace('', 'xxxxxxxx') ".repeat(60)), "to come of it"),
             (&format!("{{{{ 'a'{} }}}}", ".replace('', 'xxxxxxxx')".repeat(60)), "to come of it"),
+            (&format!("{{{{ 'a\"' {} }}}}", "| pprint ".repeat(60)), "bytes of text"),
+            (&format!("{{{{ 'role' {} }}}}", "| join(',') ".repeat(60)), "to come of it"),
             ("{{ messages[::0] }}", ""),
             ("{%}", ""),
             ("{%", ""),
@@ -344,6 +381,10 @@ mod tests {
             ("{{ messages[0].content.startswith(' h') }}", "True"),
             ("{{ {'b': 1, 'a': ['é', none]} | tojson }}", "{\"b\": 1, \"a\": [\"é\", null]}"),
             ("{{ [1] | tojson(indent=2) }}", "[\n  1\n]"),
+            (
+                "{{ 'ab' | join('-') }}{{ ['a', 1] | join(', ') }}{{ [1, 'x'] | pprint }}",
+                "a-ba, 1[\n    1,\n    \"x\",\n]",
+            ),
             (
                 "{% for m in messages %}{% if loop.first %}{% continue %}{% endif %}{{ m.role }}{% endfor %}",
                 "assistant",

@@ -2,14 +2,16 @@
 
 use serde_json::Value;
 
-use super::{Tokenizer, splits, token_text};
+use super::{Tokenizer, sentencepiece, splits, token_text};
 use crate::gguf::Meta;
 
 // `tokenizer.ggml.token_type`.
 const NORMAL: i32 = 1;
+const UNKNOWN: i32 = 2;
 const CONTROL: i32 = 3;
 const USER_DEFINED: i32 = 4;
 const UNUSED: i32 = 5;
+const BYTE: i32 = 6;
 
 impl Tokenizer {
     /// The entries `tokenizer.*` of a GGUF file whose embedding has `rows` rows. Rows without a token
@@ -22,28 +24,46 @@ impl Tokenizer {
         let json: Value = serde_json::from_str(&text).map_err(|e| e.to_string())?;
         let model = &json["model"];
         let kind = model["type"].as_str().unwrap_or("unknown");
-        if kind != "BPE" || !self.pieces.byte_level {
+        let fallback = model["byte_fallback"] == true;
+        if kind != "BPE" || !(self.pieces.byte_level || fallback) {
             return Err(format!(
-                "expected byte-level BPE, got {kind} without a byte alphabet; GGUF output needs the former"
+                "expected byte-level BPE, or BPE with bytes for what it lacks, got {kind} without; GGUF output needs one"
             ));
         }
-        // GGUF has no place for a normaliser; NFC is what llama.cpp, too, leaves out.
-        match json["normalizer"]["type"].as_str() {
-            None | Some("NFC") => {}
-            Some(other) => return Err(format!("expected no normalizer or NFC, got {other}")),
-        }
-        let ignore_merges = model["ignore_merges"].as_bool().unwrap_or(false);
-        let rule = splits::matching(self.inner.get_pre_tokenizer(), ignore_merges)
-            .ok_or("its rule for cutting text into words has no name in GGUF that RELIGN knows")?;
-        let (tokens, kinds) = self.gguf_tokens(&json, rows)?;
-
+        let (tokens, mut kinds) = self.gguf_tokens(&json, rows)?;
         let mut metadata = Vec::new();
         let mut put = |key: &str, value: Meta| metadata.push((format!("tokenizer.{key}"), value));
-        put("ggml.model", Meta::Text("gpt2".to_owned()));
-        put("ggml.pre", Meta::Text(rule.to_owned()));
-        put("ggml.tokens", Meta::Texts(tokens));
-        put("ggml.token_type", Meta::I32s(kinds));
-        put("ggml.merges", Meta::Texts(merges(model)?));
+        if self.pieces.byte_level {
+            // GGUF has no place for a normaliser; NFC is what llama.cpp, too, leaves out.
+            match json["normalizer"]["type"].as_str() {
+                None | Some("NFC") => {}
+                Some(other) => return Err(format!("expected no normalizer or NFC, got {other}")),
+            }
+            let ignore_merges = model["ignore_merges"].as_bool().unwrap_or(false);
+            let rule = splits::matching(self.inner.get_pre_tokenizer(), ignore_merges)
+                .ok_or("its rule for cutting text into words has no name in GGUF that RELIGN knows")?;
+            put("ggml.model", Meta::Text("gpt2".to_owned()));
+            put("ggml.pre", Meta::Text(rule.to_owned()));
+            put("ggml.tokens", Meta::Texts(tokens));
+            put("ggml.token_type", Meta::I32s(kinds));
+            put("ggml.merges", Meta::Texts(merges(model)?));
+        } else {
+            let prefix = sentencepiece::has_prefix(&json)?;
+            let scores = scores(model, &tokens)?;
+            for (token, kind) in tokens.iter().zip(&mut kinds) {
+                if Some(token.as_str()) == model["unk_token"].as_str() {
+                    *kind = UNKNOWN;
+                } else if is_byte(token) {
+                    *kind = BYTE;
+                }
+            }
+            put("ggml.model", Meta::Text("llama".to_owned()));
+            put("ggml.pre", Meta::Text("default".to_owned()));
+            put("ggml.tokens", Meta::Texts(tokens));
+            put("ggml.scores", Meta::F32s(scores));
+            put("ggml.token_type", Meta::I32s(kinds));
+            put("ggml.add_space_prefix", Meta::Bool(prefix));
+        }
         if let Some(bos) = self.bos {
             put("ggml.bos_token_id", Meta::U32(bos));
         }
@@ -90,6 +110,27 @@ impl Tokenizer {
         }
         Ok((tokens, kinds))
     }
+}
+
+/// Whether a token stands for a byte.
+fn is_byte(token: &str) -> bool {
+    let digits = token.strip_prefix("<0x").and_then(|rest| rest.strip_suffix('>'));
+    digits.is_some_and(|digits| digits.len() == 2 && digits.chars().all(|c| c.is_ascii_hexdigit()))
+}
+
+/// A score for every token, from which SentencePiece's merges come in the order of the list of merges: a token that an
+/// earlier merge makes has the better score.
+fn scores(model: &Value, tokens: &[String]) -> Result<Vec<f32>, String> {
+    let mut rank = std::collections::HashMap::new();
+    for merge in merges(model)? {
+        // Neither part is empty, so a blank at the very start belongs to the left part.
+        let first = merge.chars().next().map_or(0, char::len_utf8);
+        let cut = merge[first..].find(' ').map(|at| at + first).ok_or_else(|| format!("merge {merge:?}: no pair"))?;
+        let next = rank.len();
+        rank.entry(format!("{}{}", &merge[..cut], &merge[cut + 1..])).or_insert(next);
+    }
+    // f32 counts to 2^24 without a gap, which is more than any vocabulary has.
+    Ok(tokens.iter().map(|token| -(rank.get(token).copied().unwrap_or(rank.len()) as f32)).collect())
 }
 
 /// The merges, each as its two parts with a blank between.

@@ -280,6 +280,10 @@ impl Tokenize for Tokenizer {
         self.render_text(messages).map(|text| self.encode_with_specials(&text))
     }
 
+    fn encode(&self, text: &str) -> Result<Vec<u32>, String> {
+        Ok(Self::encode(self, text))
+    }
+
     fn decode(&self, tokens: &[u32]) -> String {
         Self::decode(self, tokens)
     }

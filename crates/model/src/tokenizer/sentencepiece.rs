@@ -6,6 +6,7 @@
 
 use std::cmp::Ordering;
 
+use serde_json::Value;
 use tokenizers::decoders::DecoderWrapper;
 use tokenizers::decoders::byte_fallback::ByteFallback;
 use tokenizers::decoders::fuse::Fuse;
@@ -49,4 +50,41 @@ pub(super) fn build(
     inner.with_normalizer(Some(Sequence::new(before)));
     inner.with_decoder(Some(Decoders::new(after)));
     Ok(inner)
+}
+
+/// Whether a tokenizer without a byte alphabet puts a blank before text; it must write blanks as SentencePiece does, and
+/// change nothing else about text.
+///
+/// # Errors
+/// If it does something that a SentencePiece vocabulary has no place for.
+pub(super) fn has_prefix(json: &Value) -> Result<bool, String> {
+    let steps = |value: &Value, list: &str| -> Vec<Value> {
+        match value["type"].as_str() {
+            None => Vec::new(),
+            Some("Sequence") => value[list].as_array().cloned().unwrap_or_default(),
+            Some(_) => vec![value.clone()],
+        }
+    };
+    let (mut prefix, mut blanks) = (false, false);
+    for step in steps(&json["normalizer"], "normalizers") {
+        match step["type"].as_str().unwrap_or_default() {
+            "Prepend" if step["prepend"] == BLANK => prefix = true,
+            "Replace" if step["pattern"]["String"] == " " && step["content"] == BLANK => blanks = true,
+            other => return Err(format!("expected blanks written as {BLANK}, got the normalizer {other}")),
+        }
+    }
+    for step in steps(&json["pre_tokenizer"], "pretokenizers") {
+        match step["type"].as_str().unwrap_or_default() {
+            "Metaspace" if step["replacement"] == BLANK => {
+                (prefix, blanks) = (step["prepend_scheme"] != "never", true);
+            }
+            // Blanks are no longer there to be split at.
+            "Split" if blanks && step["pattern"]["String"] == " " => {}
+            other => return Err(format!("expected text in one piece, got the pre-tokenizer {other}")),
+        }
+    }
+    if !blanks {
+        return Err(format!("expected blanks written as {BLANK}, got them as they are"));
+    }
+    Ok(prefix)
 }

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use relign_model::attention::TreeAttention;
-use relign_model::{Checkpoint, Kind, LoadError, Policy, Tensor};
+use relign_model::{Checkpoint, Kind, Policy, Tensor};
 use serde_json::Value;
 
 /// The folder of a fixture.
@@ -62,8 +62,7 @@ pub(crate) fn fnv(texts: impl IntoIterator<Item = Vec<u32>>) -> String {
 
 /// A checkpoint's weights as a policy.
 pub(crate) fn policy(checkpoint: &Checkpoint, kind: Kind) -> Policy {
-    let source = |name: &str| checkpoint.tensor(name).map_err(LoadError::from);
-    Policy::load(checkpoint.config(), &source, kind).expect("loads")
+    Policy::load(checkpoint.config(), checkpoint, kind).expect("loads")
 }
 
 /// Logits `[n, vocab]` of a sequence, as f32.

@@ -1,5 +1,6 @@
-//! `relign doctor`: this machine or a server, what is wrong with it and what to do.
+//! `relign doctor`: this machine, a server or a model: what is wrong with it and what to do, or what of it fits.
 
+mod model;
 mod server;
 
 use std::path::{Path, PathBuf};
@@ -37,14 +38,18 @@ enum State {
 /// What `doctor` was told.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Asked {
-    /// A server to look at instead of this machine: http://HOST:PORT/v1#MODEL
+    /// A model, of which is told what fits into this machine's memory, or a server to look at: http://HOST:PORT/v1#MODEL
     model: Option<String>,
+    /// The base model of a PEFT folder [default: what the folder names]
+    #[arg(long, value_name = "MODEL")]
+    base: Option<String>,
     #[command(flatten)]
     server: ServerArgs,
 }
 
 pub(crate) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
     match &asked.model {
+        Some(model) if !Address::is_one(model) => model::run(model, asked.base.as_deref(), as_json),
         Some(model) => {
             let address = Address::parse(model).map_err(|error| Usage(error.to_string()))?;
             report(&server::look(&address, &asked.server)?, as_json)
@@ -54,7 +59,20 @@ pub(crate) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
 }
 
 fn machine() -> Vec<Finding> {
-    vec![cpu(), dtype(), threads(), memory(), disk(), allocator(), huge_pages(), libtorch(), cuda(), python(), models()]
+    vec![
+        cpu(),
+        dtype(),
+        threads(),
+        memory(),
+        disk(),
+        allocator(),
+        huge_pages(),
+        libtorch(),
+        cuda(),
+        python(),
+        sandbox(),
+        models(),
+    ]
 }
 
 fn report(findings: &[Finding], as_json: bool) -> anyhow::Result<()> {
@@ -229,6 +247,18 @@ fn python() -> Finding {
     match run_for_text(Command::new("python3").args(["-m", "pip", "--version"])) {
         Some(text) => ok("python", text.split(" from ").next().unwrap_or_default().trim().to_owned() + ", python3"),
         None => warn("python", "python3 with pip not found", advice),
+    }
+}
+
+fn sandbox() -> Finding {
+    use relign_tasks::sandbox::{Ending, Input, Language, Limits, Sandbox};
+    let sandbox = Sandbox::new(Limits::default(), "python3", true);
+    let works = |language| sandbox.run(language, "", Input::Text(b"")).map(|outcome| outcome.ending);
+    let advice = "only the reward `code` and `relign sandbox` need it";
+    match works(Language::Python) {
+        Ok(Ending::Exit(0)) => ok("sandbox", "programs run isolated"),
+        Ok(ending) => warn("sandbox", format!("an empty program: {ending}"), advice),
+        Err(error) => warn("sandbox", error.to_string(), advice),
     }
 }
 

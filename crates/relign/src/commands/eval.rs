@@ -9,7 +9,7 @@ use anyhow::Context;
 use relign_core::{
     DataFile, Environment, Estimate, Finish, Node, Recipe, Rollouts, Sampling, Seed, Split, Tree, Verdict, find,
 };
-use relign_search::{Driver, Judge, STRATEGIES};
+use relign_search::{Driver, Judge, Options, STRATEGIES};
 use serde::Serialize;
 use serde_json::json;
 
@@ -22,25 +22,34 @@ use crate::recipe_file;
 use crate::sinks::jsonl::write_trees;
 use crate::sinks::terminal::estimate;
 
+mod benchmark;
+
 /// What `eval` was told.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Asked {
     /// A built-in name, a Hugging Face folder, a GGUF file, a hub id, a run's folder, or an
     /// OpenAI-compatible server: http://HOST:PORT/v1#MODEL
     model: String,
+    /// A benchmark: a built-in name (`relign benchmark list`) or a TOML file; may be given several times
+    #[arg(long = "benchmark", value_name = "NAME|FILE", conflicts_with = "task")]
+    benchmarks: Vec<String>,
+    /// A suite of benchmarks: math, coding, health, finance, general, quick or all
+    #[arg(long, value_name = "NAME", conflicts_with = "task")]
+    suite: Option<String>,
     /// The environment whose held-out tasks are asked [default: the run's own, for a run's folder]
     #[arg(long, value_name = "NAME")]
     task: Option<String>,
     /// A setting of the environment; the value is TOML, or else a string
     #[arg(long = "set", value_name = "KEY=VALUE")]
     sets: Vec<String>,
-    /// Tasks asked
-    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..))]
-    limit: u64,
+    /// Tasks asked [default: 200; all of a benchmark's. Of a benchmark, the same ones for everybody]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    limit: Option<u64>,
     /// Samples of each task; more than 1 needs a temperature above 0
     #[arg(long, value_name = "K", default_value_t = 1, value_parser = at_least_one)]
     samples: usize,
-    /// Write `trees.jsonl.zst` and `summary.json` there
+    /// Write `trees.jsonl.zst` and `summary.json` there; a benchmark's results [default: results], gone on with
+    /// where they are there already
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     #[command(flatten)]
@@ -94,6 +103,9 @@ struct Counts {
 }
 
 pub(crate) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
+    if !asked.benchmarks.is_empty() || asked.suite.is_some() {
+        return benchmark::run(asked, as_json);
+    }
     if asked.samples > 1 && asked.sampling.temperature == 0.0 {
         return Err(Usage::error("--samples above 1 needs --temperature above 0: greedy samples are all the same"));
     }
@@ -106,13 +118,15 @@ pub(crate) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
         }
         (None, None) => {
             return Err(Usage::error(
-                "expected --task NAME (`relign list` shows the environments); only a run's folder names its own",
+                "expected --benchmark NAME, --suite NAME or --task NAME (`relign list` shows the environments); only a run's \
+                 folder names its own",
             ));
         }
     };
     let environment: Arc<dyn Environment> =
         Arc::from(relign_tasks::environment(&section).map_err(|error| Usage(error.to_string()))?);
-    let items = environment.len(Split::Eval).map_or(asked.limit, |n| n.min(asked.limit));
+    let limit = asked.limit.unwrap_or(200);
+    let items = environment.len(Split::Eval).map_or(limit, |n| n.min(limit));
     let tasks = (0..items).map(|index| environment.task(Split::Eval, index)).collect::<Result<Vec<_>, _>>();
     let tasks = tasks.map_err(anyhow::Error::msg)?;
     anyhow::ensure!(!tasks.is_empty(), "task {}: expected held-out items, it has none", section.name);
@@ -142,6 +156,7 @@ pub(crate) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
         step: 0,
         interrupt: Arc::new(AtomicBool::new(false)),
         progress: Some(&mut progress),
+        options: Options::default(),
     }
     .run(tasks, &mut |tree| trees.push(tree))?;
     bar.finish_and_clear();
@@ -264,14 +279,11 @@ mod tests {
         let mut tree = Tree::new(Task::default(), vec![1]);
         for score in scores {
             tree.push(Node {
-                parent: Some(0),
-                author: Author::Policy,
                 tokens: vec![1, 2],
                 logprobs: vec![-0.1, -0.1],
-                text: String::new(),
-                version: 0,
                 finish: Some(Finish::Length),
                 score: Some(score.clone()),
+                ..Node::after(0, Author::Policy)
             });
         }
         tree

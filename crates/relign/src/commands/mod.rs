@@ -4,13 +4,17 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
+pub(crate) mod benchmark;
 pub(crate) mod chat;
+pub(crate) mod compare;
 pub(crate) mod completions;
+pub(crate) mod contamination;
 pub(crate) mod convert;
 pub(crate) mod doctor;
 pub(crate) mod eval;
 pub(crate) mod explain;
 pub(crate) mod generate;
+pub(crate) mod leaderboard;
 pub(crate) mod list;
 pub(crate) mod measure;
 pub(crate) mod pull;
@@ -19,6 +23,7 @@ pub(crate) mod sandbox;
 pub(crate) mod tasks;
 pub(crate) mod train;
 pub(crate) mod verify;
+pub(crate) mod tree;
 
 /// Prints `text` and a line break on stdout. Unlike `println!`, a reader that went away is an error
 /// to pass on, not a panic.

@@ -45,7 +45,7 @@ struct ShapeArgs {
     #[arg(long, value_name = "FILE|TEXT", conflicts_with = "regex")]
     json_schema: Option<String>,
     /// The answer matches this expression from beginning to end
-    #[arg(long, value_name = "RE")]
+    #[arg(long, value_name = "RE", allow_hyphen_values = true)]
     regex: Option<String>,
     /// Add to a token's logit; TOKEN is an id or a token's text, and -100 all but forbids it
     #[arg(long, value_name = "TOKEN=BIAS", allow_hyphen_values = true)]

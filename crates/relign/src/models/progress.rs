@@ -20,13 +20,13 @@ pub(super) fn bytes(what: &str, total: Option<u64>, have: u64) -> ProgressBar {
     bar
 }
 
-/// A bar of tensors; nothing off a terminal.
-pub(crate) fn tensors(what: &str, total: usize) -> ProgressBar {
+/// A bar of a model's weights by number; nothing off a terminal.
+pub(crate) fn numbers(what: &str, total: u64) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
-    let bar = ProgressBar::with_draw_target(Some(total as u64), ProgressDrawTarget::stderr());
-    bar.set_style(style("{msg} [{bar:30}] {pos}/{len} tensors"));
+    let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
+    bar.set_style(style("{msg} [{bar:30}] {percent} % of {human_len} weights {eta}"));
     bar.set_message(what.to_owned());
     bar
 }

@@ -17,7 +17,8 @@ use crate::rewards::server::seconds;
 ///
 /// `environment` names what makes it, `load_environment` by custom, or the object itself. Held out is what it holds
 /// out itself (`eval_dataset`); where it has only a `dataset`, a share of the rows by a hash of their prompts. Training
-/// rows that ask what a held-out row asks are left out. A reward function that raises is counted as `Failed` (masked),
+/// rows that ask what a held-out row asks are left out. Its rubric is given all answers to a task together, as the
+/// functions that compare them want it. A reward function that raises is counted as `Failed` (masked),
 /// not as the 0 that the package makes of it. Environments with several turns are refused.
 ///
 /// It runs in processes of its own, as the reward `python` does.
@@ -141,18 +142,23 @@ impl Environment for Running {
     }
 
     fn score(&self, task: &Task, transcript: &Transcript) -> Score {
-        let mut call = call(Conversation::Chat, task, std::slice::from_ref(transcript));
+        let mut scores = self.score_group(task, std::slice::from_ref(transcript));
+        scores.pop().unwrap_or_else(|| Score::failed("expected a score, got none"))
+    }
+
+    fn score_group(&self, task: &Task, group: &[Transcript]) -> Vec<Score> {
+        let mut call = call(Conversation::Chat, task, group);
         call["at"] = place(&task.id).unwrap_or_default();
         let Verifiers { environment, correct_from, .. } = &self.verifiers;
         let answer = self.python.call(&call);
-        match answer.and_then(|answer| scores(environment, answer, 1, *correct_from)) {
-            Ok(scores) => scores.into_iter().next().unwrap_or_else(|| Score::failed("no score")),
-            Err(why) => Score::failed(why),
+        match answer.and_then(|answer| scores(environment, answer, group.len(), *correct_from)) {
+            Ok(scores) => scores,
+            Err(why) => group.iter().map(|_| Score::failed(why.as_str())).collect(),
         }
     }
 
     fn needs(&self) -> RewardNeeds {
-        RewardNeeds { waits: self.python.waits(), ..RewardNeeds::default() }
+        RewardNeeds { group: true, at_once: 0, waits: self.python.waits() }
     }
 
     fn oracle(&self, task: &Task) -> Transcript {

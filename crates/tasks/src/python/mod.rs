@@ -1,6 +1,6 @@
 //! Python that users wrote, in processes of its own.
 //!
-//! A [`Python`] keeps a few workers: processes that loaded one object and answer calls, one at a time each. A worker
+//! A `Python` keeps a few workers: processes that loaded one object and answer calls, one at a time each. A worker
 //! that crashes, hangs or breaks its pipe is ended and replaced with the next call; the call that it happened to fails.
 //! Workers end with this process, however that ends.
 

@@ -78,6 +78,10 @@ impl Reward for Own {
         self.0.score(task, transcript)
     }
 
+    fn score_group(&self, task: &Task, group: &[Transcript]) -> Vec<Score> {
+        self.0.score_group(task, group)
+    }
+
     fn needs(&self) -> RewardNeeds {
         self.0.needs()
     }

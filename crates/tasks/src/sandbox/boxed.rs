@@ -131,12 +131,12 @@ fn fork(plan: &Plan, report: &OwnedFd, ended: &OwnedFd) -> Result<Pid, Unavailab
         flags |= NAMESPACES | if plan.root { 0 } else { libc::CLONE_NEWUSER };
     }
     // SAFETY: valid sets; signals wait until the child has given up the parent's handlers.
-    let mut before: libc::sigset_t = unsafe { std::mem::zeroed() };
-    unsafe {
-        let mut all: libc::sigset_t = std::mem::zeroed();
+    let before = unsafe {
+        let (mut all, mut before): (libc::sigset_t, libc::sigset_t) = std::mem::zeroed();
         libc::sigfillset(&raw mut all);
         libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
-    }
+        before
+    };
     // SAFETY: `fork` with namespaces. The child makes system calls only, see `inside.rs`.
     let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
     if pid == 0 {

@@ -9,6 +9,7 @@ use std::convert::Infallible;
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{
@@ -100,6 +101,12 @@ fn build(plan: &Plan, report: BorrowedFd<'_>, status: RawFd) -> Result<Infallibl
     let _ = rustix::process::setsid();
     // Behind all changes of identity, which undo it.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).at(13)?;
+    // A parent that died before that is seen by nobody reading the report.
+    let mut reader = [PollFd::from_borrowed_fd(report, PollFlags::empty())];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    if poll(&mut reader, Some(&now)).at(13)? > 0 {
+        exit(127);
+    }
     match plan.kind {
         Kind::First => Err(start(plan)),
         Kind::Watched => {

@@ -100,8 +100,8 @@ pub(super) struct Plan {
     pub(super) fds: Vec<RawFd>,
 }
 
-// SAFETY: the raw pointers point into `_words`, which the plan owns and never changes.
 #[allow(unsafe_code)]
+// SAFETY: the raw pointers point into `_words`, which the plan owns and never changes.
 unsafe impl Send for Plan {}
 
 fn c(text: impl AsRef<std::ffi::OsStr>) -> Result<CString, Unavailable> {

@@ -29,13 +29,17 @@ def rows(numbers):
     )
 
 
-def load_environment(n=20, evaluated=True):
+def load_environment(n=20, evaluated=True, rubric=rubric):
     return vf.SingleTurnEnv(
         dataset=rows(range(n)),
         eval_dataset=rows(range(n - 5, n)) if evaluated else None,
         system_prompt="Answer with the number alone.",
         rubric=rubric,
     )
+
+
+def compared():
+    return load_environment(rubric=group)
 
 
 def several_turns():

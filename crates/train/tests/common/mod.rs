@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use relign_core::{Author, Finish, Node, OptimizerSection, Score, Seed, Task, Tree, UpdateMetrics};
-use relign_model::{Checkpoint, Kind, LoadError, Policy, Tensor, Tokenizer};
+use relign_model::{Checkpoint, Kind, Policy, Tensor, Tokenizer};
 use relign_train::{Algorithm, TrainError, Trainer, TrainerOptions};
 
 pub const FAMILIES: [&str; 2] = ["llama", "qwen2"];
@@ -24,8 +24,7 @@ pub fn tokenizer() -> Tokenizer {
 
 pub fn policy(family: &str, kind: Kind) -> Policy {
     let checkpoint = checkpoint(family);
-    let source = |name: &str| checkpoint.tensor(name).map_err(LoadError::from);
-    Policy::load(checkpoint.config(), &source, kind).expect("the tiny weights")
+    Policy::load(checkpoint.config(), &checkpoint, kind).expect("the tiny weights")
 }
 
 pub fn options() -> TrainerOptions {
@@ -104,16 +103,8 @@ pub fn group(prompt: &[u32], completions: &[(&[u32], f64)]) -> Tree {
 }
 
 pub fn node(parent: usize, tokens: &[u32]) -> Node {
-    Node {
-        parent: Some(parent),
-        author: Author::Policy,
-        tokens: tokens.to_vec(),
-        logprobs: vec![-2.0; tokens.len()],
-        text: String::new(),
-        version: 0,
-        finish: Some(Finish::Stop),
-        score: None,
-    }
+    let logprobs = vec![-2.0; tokens.len()];
+    Node { tokens: tokens.to_vec(), logprobs, finish: Some(Finish::Stop), ..Node::after(parent, Author::Policy) }
 }
 
 /// `n` tokens below 128.

@@ -317,7 +317,7 @@ fn the_token_is_sent() {
 #[test]
 fn ids_have_two_words() {
     let id = |name: &str, revision: &str, file: Option<&str>| {
-        Some(Id { kind: Kind::Model, name: name.to_owned(), revision: revision.to_owned(), file: file.map(str::to_owned) })
+        Some(Id { kind: super::Kind::Model, name: name.to_owned(), revision: revision.to_owned(), file: file.map(str::to_owned) })
     };
     assert_eq!(Id::parse("HuggingFaceTB/SmolLM2-135M"), id("HuggingFaceTB/SmolLM2-135M", "main", None));
     assert_eq!(Id::parse("o/m@refs/pr/1"), id("o/m", "refs/pr/1", None));

@@ -240,7 +240,8 @@ fn whole(value: &BigFloat) -> Result<BigInt, Halt> {
         digits.push(*word as u32);
         digits.push((*word >> 32) as u32);
     }
-    let all = BigInt::from_slice(if sign == Sign::Neg { num_bigint::Sign::Minus } else { num_bigint::Sign::Plus }, &digits);
+    let all =
+        BigInt::from_slice(if sign == Sign::Neg { num_bigint::Sign::Minus } else { num_bigint::Sign::Plus }, &digits);
     let shift = i64::from(exponent) - 64 * words.len() as i64;
     Ok(if shift >= 0 { all << shift as usize } else { all >> shift.unsigned_abs() as usize })
 }

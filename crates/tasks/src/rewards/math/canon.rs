@@ -220,11 +220,10 @@ fn of_numbers(function: Function, numbers: &[Exact], effort: &Effort) -> Result<
             }
             out.clone()
         }
-        (Function::Sin | Function::Tan | Function::Sinh | Function::Tanh | Function::Arcsin | Function::Arctan, [x])
-            if x.is_zero() =>
-        {
-            ZERO
-        }
+        (
+            Function::Sin | Function::Tan | Function::Sinh | Function::Tanh | Function::Arcsin | Function::Arctan,
+            [x],
+        ) if x.is_zero() => ZERO,
         (Function::Cos | Function::Sec | Function::Cosh | Function::Exp, [x]) if x.is_zero() => ONE,
         _ => return Ok(None),
     }))

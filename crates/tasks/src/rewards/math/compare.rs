@@ -2,7 +2,7 @@
 
 use super::effort::{Effort, Halt};
 use super::exact::{Exact, ONE};
-use super::node::{Bracket, Constant, Decimal, Edge, Node, Ratio, Relation, Unit};
+use super::node::{Bracket, Constant, Decimal, Edge, Matrix, Node, Ratio, Relation, Unit};
 use super::policy::{Percent, Policy, Units};
 use super::region::Region;
 use super::relation;
@@ -96,9 +96,8 @@ impl Comparison<'_> {
             (Node::Ratio(a), Node::Ratio(b)) => self.ratios(a, b),
             (Node::Based(a), Node::Based(b)) => Ok(a == b),
             // The base may be left out where the question names it, but not the other way round.
-            (Node::Based(a), Node::Number(b)) => {
-                Ok(b.as_i64().is_some_and(|b| b.to_string() == *a.digits) || (a.base == 10 && self.numbers(gold, answer)?))
-            }
+            (Node::Based(a), Node::Number(b)) => Ok(b.as_i64().is_some_and(|b| b.to_string() == *a.digits)
+                || (a.base == 10 && self.numbers(gold, answer)?)),
             (Node::Number(_), Node::Based(b)) => Ok(b.base == 10 && self.numbers(gold, answer)?),
             (Node::Based(_), _) | (_, Node::Based(_)) => Ok(false),
             (Node::Text(a), Node::Text(b)) => Ok(a == b),
@@ -342,7 +341,22 @@ fn signed(node: &Node, lower: bool) -> Node {
                 inner.1.iter().map(|(relation, node)| (*relation, signed(node, lower))).collect();
             Node::Relation(Box::new((signed(&inner.0, lower), rest)))
         }
-        other => other.clone(),
+        Node::Set(items) => Node::Set(all(items)),
+        Node::List(items) => Node::List(all(items)),
+        Node::Sets(operation, inner) => Node::Sets(*operation, pair(inner)),
+        Node::Where(inner) => Node::Where(Box::new(signed(inner, lower))),
+        Node::Ratio(ratio) => Node::Ratio(Box::new(Ratio { parts: all(&ratio.parts), clock: ratio.clock })),
+        Node::Matrix(matrix) => {
+            Node::Matrix(Box::new(Matrix { items: all(&matrix.items), columns: matrix.columns, bars: matrix.bars }))
+        }
+        Node::Number(_)
+        | Node::Decimal(_)
+        | Node::Based(_)
+        | Node::Symbol(_)
+        | Node::Constant(_)
+        | Node::Empty
+        | Node::Reals
+        | Node::Text(_) => node.clone(),
     }
 }
 

@@ -153,15 +153,16 @@ impl Precision<'_> {
             if degree == 2 && sign != Ordering::Equal {
                 let size = if sign == Ordering::Less { a.re.negated() } else { a.re.clone() };
                 let root = self.root(&size)?;
-                let root =
-                    if sign == Ordering::Less { Self::complex(self.int(0)?, root) } else { Complex::from(root) };
+                let root = if sign == Ordering::Less { Self::complex(self.int(0)?, root) } else { Complex::from(root) };
                 return self.whole_power(&root, top);
             }
             if sign == Ordering::Less && degree % 2 == 1 {
                 let root = self.raise(&self.negate(a), &exponent.into())?;
                 return Ok(if top % 2 == 0 { root } else { self.negate(&root) });
             }
-        } else if degree == 2 && let Some(im) = &a.im {
+        } else if degree == 2
+            && let Some(im) = &a.im
+        {
             // The half with a real part that is not negative, without a logarithm.
             let half = self.exact(&Exact::Small(1, 2))?;
             let modulus = self.modulus(a)?;

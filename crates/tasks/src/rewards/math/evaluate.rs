@@ -139,7 +139,8 @@ fn rational(base: &Complex, exponent: &Exact, p: &mut Precision<'_>) -> Result<C
 
 fn call(function: Function, values: &[Complex], p: &mut Precision<'_>) -> Result<Complex, Halt> {
     use Function::{
-        Abs, Arccos, Arcsin, Arctan, Ceil, Cos, Cosh, Cot, Csc, Exp, Floor, Ln, Log, Max, Min, Sec, Sin, Sinh, Tan, Tanh,
+        Abs, Arccos, Arcsin, Arctan, Ceil, Cos, Cosh, Cot, Csc, Exp, Floor, Ln, Log, Max, Min, Sec, Sin, Sinh, Tan,
+        Tanh,
     };
     match (function, values) {
         (Log, [base, x]) => {

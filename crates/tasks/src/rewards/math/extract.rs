@@ -87,7 +87,8 @@ fn boxed(text: &str) -> Option<Cow<'_, str>> {
             if let Some(end) = closing_brace(&text.as_bytes()[..text.len().min(open + LONGEST)], open) {
                 all.push((start, end + 1, &text[open + 1..end]));
             }
-        } else if let Some(word) = rest.split(|c: char| c.is_whitespace() || c == '$').next().filter(|w| !w.is_empty()) {
+        } else if let Some(word) = rest.split(|c: char| c.is_whitespace() || c == '$').next().filter(|w| !w.is_empty())
+        {
             all.push((start, open + word.len(), word));
         }
     }
@@ -131,7 +132,9 @@ fn behind_words(text: &str) -> Option<Cow<'_, str>> {
     // The end of a long text holds it; ASCII case does not change lengths.
     let lower = text.to_ascii_lowercase();
     let mut best = None;
-    for phrase in ["answer is", "answer:", "answer =", "answer\u{2a}\u{2a}:", "answers are", "answer would be", "solution is"] {
+    for phrase in
+        ["answer is", "answer:", "answer =", "answer\u{2a}\u{2a}:", "answers are", "answer would be", "solution is"]
+    {
         if let Some(at) = lower.rfind(phrase) {
             let end = at + phrase.len();
             best = best.max(Some(end));
@@ -268,7 +271,8 @@ fn choice(text: &str) -> Option<Cow<'_, str>> {
     let alone = |text: &str| {
         let mut text = bare(text);
         for wrapper in ["\\text{", "\\textbf{", "\\mathrm{", "\\mathbf{"] {
-            text = text.strip_prefix(wrapper).map_or(text, |rest| rest.split_once('}').map_or(rest, |(inner, _)| inner));
+            text =
+                text.strip_prefix(wrapper).map_or(text, |rest| rest.split_once('}').map_or(rest, |(inner, _)| inner));
         }
         let text = text.trim().trim_start_matches('(');
         let mut chars = text.chars();
@@ -278,7 +282,9 @@ fn choice(text: &str) -> Option<Cow<'_, str>> {
     let found = boxed(text)
         .and_then(|inner| alone(&inner))
         .or_else(|| behind_marker(text).and_then(alone))
-        .or_else(|| behind_words(text).and_then(|rest| alone(rest.trim_start_matches("option ").trim_start_matches("choice "))))
+        .or_else(|| {
+            behind_words(text).and_then(|rest| alone(rest.trim_start_matches("option ").trim_start_matches("choice ")))
+        })
         .or_else(|| {
             let line = bare(text.lines().rfind(|line| !line.trim().is_empty())?);
             // A line of its own, or one that begins with the letter in the way of options.

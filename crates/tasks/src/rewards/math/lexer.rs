@@ -212,13 +212,15 @@ impl<'a> Lexer<'a> {
             });
         }
         match name {
-            "text" | "mbox" | "textbf" | "textit" | "textrm" | "textnormal" | "mathrm" | "operatorname" | "hbox" | "emph"
-            | "texttt" | "mathsf" | "textsf" | "mathtt" => self.skip_star().group().map(|text| match text.trim() {
-                "e" if name == "mathrm" => Token::Symbol("e"),
-                "i" if name == "mathrm" => Token::Symbol("i"),
-                other if name == "operatorname" || name == "mathrm" => plain(other).unwrap_or(Token::Text(text)),
-                _ => Token::Text(text),
-            }),
+            "text" | "mbox" | "textbf" | "textit" | "textrm" | "textnormal" | "mathrm" | "operatorname" | "hbox"
+            | "emph" | "texttt" | "mathsf" | "textsf" | "mathtt" => {
+                self.skip_star().group().map(|text| match text.trim() {
+                    "e" if name == "mathrm" => Token::Symbol("e"),
+                    "i" if name == "mathrm" => Token::Symbol("i"),
+                    other if name == "operatorname" || name == "mathrm" => plain(other).unwrap_or(Token::Text(text)),
+                    _ => Token::Text(text),
+                })
+            }
             "mathbb" | "Bbb" => match self.group()?.trim() {
                 "R" => Ok(Token::Reals),
                 other => Err(format!("the set `{other}` is not known")),

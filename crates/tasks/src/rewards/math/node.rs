@@ -228,6 +228,11 @@ impl Node {
         }
     }
 
+    /// Whether the tree has more levels than `most`.
+    pub(super) fn is_deeper(&self, most: usize) -> bool {
+        most == 0 || self.children().into_iter().any(|child| child.is_deeper(most - 1))
+    }
+
     /// Whether `wanted` holds of this node or of one inside.
     pub(super) fn any(&self, wanted: &dyn Fn(&Self) -> bool) -> bool {
         wanted(self) || self.children().into_iter().any(|child| child.any(wanted))

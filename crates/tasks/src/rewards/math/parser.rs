@@ -5,8 +5,10 @@ use super::node::{Edge, Node, Ratio, Relation, SetOperation, Unit};
 use super::token::{Lexed, Token};
 use super::words;
 
-/// Deepest nesting that is read. Every later step recurses no deeper than this allows.
-const DEEPEST: usize = 32;
+/// Deepest nesting of brackets, arguments and exponents that is read.
+const DEEPEST: usize = 24;
+/// Deepest tree that is read: no later step recurses further, so that half a megabyte of stack is enough.
+const DEEPEST_TREE: usize = 36;
 
 /// Reads `text` as mathematics.
 pub(super) fn parse(text: &str, decimal_comma: bool) -> Result<Node, String> {
@@ -17,6 +19,7 @@ pub(super) fn parse(text: &str, decimal_comma: bool) -> Result<Node, String> {
     }
     let node = parser.list(End::Text)?;
     match parser.peek() {
+        None if node.is_deeper(DEEPEST_TREE) => Err(format!("it is nested deeper than {DEEPEST_TREE}")),
         None => Ok(node),
         Some(token) => Err(format!("{token:?} stands where nothing can follow")),
     }
@@ -239,7 +242,8 @@ impl<'t, 'a> Parser<'t, 'a> {
             if items.len() == 1 && open == close && open != Edge::Angle {
                 return Ok(items.remove(0));
             }
-            if items.len() == 1 || (open != close && (items.len() != 2 || open == Edge::Angle || close == Edge::Angle)) {
+            if items.len() == 1 || (open != close && (items.len() != 2 || open == Edge::Angle || close == Edge::Angle))
+            {
                 return Err("a bracket is closed by another kind".to_owned());
             }
             Ok(Node::Bracket(Box::new(super::node::Bracket { open, close, items })))

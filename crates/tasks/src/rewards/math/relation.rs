@@ -113,7 +113,8 @@ fn is_name(node: &Node) -> bool {
 /// Whether a bracket can only be an interval: its ends differ in kind, are square, or one is infinite.
 fn is_interval(bracket: &Bracket) -> bool {
     let infinite = |node: &Node| node.any(&|node| matches!(node, Node::Constant(Constant::Infinity)));
-    bracket.items.len() == 2 && (bracket.open == Edge::Square || bracket.close == Edge::Square || bracket.items.iter().any(infinite))
+    bracket.items.len() == 2
+        && (bracket.open == Edge::Square || bracket.close == Edge::Square || bracket.items.iter().any(infinite))
 }
 
 type Side<'n> = (&'n Node, Relation, &'n Node);
@@ -142,7 +143,9 @@ fn pair(comparison: &Comparison<'_>, gold: Side<'_>, answer: Side<'_>) -> Result
     let forms = (canonical(&a, effort), canonical(&b, effort));
     let (Ok(x), Ok(y)) = forms else { return Ok(false) };
     let wanted = |sign: Ordering| {
-        equations(left) || (sign == Ordering::Greater && left == right) || (sign == Ordering::Less && left == right.flipped())
+        equations(left)
+            || (sign == Ordering::Greater && left == right)
+            || (sign == Ordering::Less && left == right.flipped())
     };
     if equations(left) {
         if x.top.is_zero() || y.top.is_zero() {
@@ -165,7 +168,8 @@ fn multiples(x: &Poly, y: &Poly, effort: &super::effort::Effort) -> Option<bool>
     // The factor of the largest product of variables, which is the same on both sides or they are no multiples.
     let symbols = |poly: &Poly| {
         let key = |term: &super::poly::Term| {
-            let of_symbols = |atom: &Atom| !matches!(atom, Atom::Prime(_) | Atom::Whole(_) | Atom::Pi | Atom::E | Atom::I);
+            let of_symbols =
+                |atom: &Atom| !matches!(atom, Atom::Prime(_) | Atom::Whole(_) | Atom::Pi | Atom::E | Atom::I);
             let powers: Vec<_> = term.powers.iter().filter(|(atom, _)| of_symbols(atom)).cloned().collect();
             let constant: Vec<_> = term.powers.iter().filter(|(atom, _)| !of_symbols(atom)).cloned().collect();
             (powers, super::poly::Term { powers: constant, factor: term.factor.clone() })
@@ -182,9 +186,5 @@ fn multiples(x: &Poly, y: &Poly, effort: &super::effort::Effort) -> Option<bool>
         return if unsure { None } else { Some(false) };
     }
     let difference = x.times(&q, effort).ok()?.minus(&y.times(&p, effort).ok()?, effort).ok()?;
-    if difference.is_zero() {
-        Some(true)
-    } else {
-        difference.is_decided().then_some(false)
-    }
+    if difference.is_zero() { Some(true) } else { difference.is_decided().then_some(false) }
 }

@@ -496,7 +496,12 @@ impl<'a> Parser<'_, 'a> {
                     inverse = true;
                 }
                 Some(
-                    Token::Symbol(_) | Token::Constant(_) | Token::Fraction | Token::Root | Token::Number(_) | Token::BraceOpen,
+                    Token::Symbol(_)
+                    | Token::Constant(_)
+                    | Token::Fraction
+                    | Token::Root
+                    | Token::Number(_)
+                    | Token::BraceOpen,
                 ) if self.implicit() => {}
                 Some(Token::Word(word)) if word.len() <= 3 && self.implicit() => {}
                 _ => break,
@@ -509,7 +514,10 @@ impl<'a> Parser<'_, 'a> {
 
     fn matrix(&mut self, name: &str) -> Read {
         let kind = name.trim_end_matches('*');
-        if !matches!(kind, "pmatrix" | "bmatrix" | "matrix" | "smallmatrix" | "array" | "vmatrix" | "Bmatrix" | "Vmatrix") {
+        if !matches!(
+            kind,
+            "pmatrix" | "bmatrix" | "matrix" | "smallmatrix" | "array" | "vmatrix" | "Bmatrix" | "Vmatrix"
+        ) {
             return Err(format!("the environment `{name}` is not known"));
         }
         if kind == "array" && self.take(&Token::BraceOpen) {

@@ -71,7 +71,9 @@ impl Gold {
             return Err(GoldError::TooLong { most: LONGEST, got: text.len() });
         }
         let node = if policy.extract == Extract::Choice {
-            let letter = candidates(text, Extract::Choice).pop().map_or_else(|| words::even(text), |found| found.text.into_owned());
+            let letter = candidates(text, Extract::Choice)
+                .pop()
+                .map_or_else(|| words::even(text), |found| found.text.into_owned());
             Node::Text(letter.to_lowercase().into())
         } else {
             read(bare(text), policy).unwrap_or_else(|_| Node::Text(worded(text).into()))
@@ -127,7 +129,9 @@ fn digits(text: &str) -> Option<Node> {
 /// A text as words: without LaTeX's wrappers, spaces and case evened out.
 fn worded(text: &str) -> String {
     let mut plain = text.to_owned();
-    for wrapper in ["\\text{", "\\textbf{", "\\textit{", "\\textrm{", "\\mbox{", "\\mathrm{", "\\mathbf{", "\\textnormal{"] {
+    for wrapper in
+        ["\\text{", "\\textbf{", "\\textit{", "\\textrm{", "\\mbox{", "\\mathrm{", "\\mathbf{", "\\textnormal{"]
+    {
         plain = plain.replace(wrapper, "{");
     }
     for noise in ["{", "}", "$", "\\!", "\\left", "\\right"] {
@@ -168,7 +172,7 @@ pub fn verify(gold: &Gold, text: &str) -> Judgement {
             }
             _ => false,
         };
-        if text == gold.text || spelled(text) {
+        if text == bare(&gold.text) || spelled(text) {
             return judgement(Finding::Correct, "written the same", text);
         }
         let node = match read(text, policy) {
@@ -176,7 +180,11 @@ pub fn verify(gold: &Gold, text: &str) -> Judgement {
             Err(_) if index < last && !place.marked => continue,
             Err(error) => {
                 let finding = if matches!(gold.node, Node::Text(_)) { Finding::Wrong } else { Finding::Unparsed };
-                let why = if finding == Finding::Wrong { "other words".to_owned() } else { format!("it cannot be read: {error}") };
+                let why = if finding == Finding::Wrong {
+                    "other words".to_owned()
+                } else {
+                    format!("it cannot be read: {error}")
+                };
                 return judgement(finding, &why, text);
             }
         };

@@ -200,13 +200,26 @@ pub(super) fn is_percent(text: &str) -> bool {
 pub(super) fn is_empty_set(text: &str) -> bool {
     matches!(
         even(text).as_str(),
-        "no solution" | "no solutions" | "no real solution" | "no real solutions" | "none" | "empty set"
-            | "the empty set" | "no such number exists" | "there is no solution" | "there are no solutions"
-            | "does not exist" | "no roots" | "no real roots"
+        "no solution"
+            | "no solutions"
+            | "no real solution"
+            | "no real solutions"
+            | "none"
+            | "empty set"
+            | "the empty set"
+            | "no such number exists"
+            | "there is no solution"
+            | "there are no solutions"
+            | "does not exist"
+            | "no roots"
+            | "no real roots"
     )
 }
 
 /// Whether the words, evened out, mean all real numbers.
 pub(super) fn is_reals(text: &str) -> bool {
-    matches!(even(text).as_str(), "all real numbers" | "all reals" | "the real numbers" | "real numbers" | "all real values")
+    matches!(
+        even(text).as_str(),
+        "all real numbers" | "all reals" | "the real numbers" | "real numbers" | "all real values"
+    )
 }

@@ -1,11 +1,21 @@
 //! Intervals and tests for shares of solved items.
 
+mod bootstrap;
+mod difference;
+mod many;
+mod sampled;
+
+pub use bootstrap::{Interval, bootstrap, relative_uplift};
+pub use difference::{Difference, clustered_error, clustered_mean, difference, minimum_detectable, needed};
+pub use many::{benjamini_hochberg, holm};
+pub use sampled::{g_pass_at_k, maj_at_k, mg_pass_at_k, pass_at_k, pass_hat_k};
+
 use relign_core::Estimate;
 use serde::{Deserialize, Serialize};
 use statrs::distribution::{Binomial, ContinuousCDF, DiscreteCDF, StudentsT};
 
 /// The standard normal's 97.5 % point.
-const Z: f64 = 1.959_963_984_540_054;
+pub(crate) const Z: f64 = 1.959_963_984_540_054;
 
 /// Measurements that do not fit together.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
