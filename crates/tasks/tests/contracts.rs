@@ -1,4 +1,5 @@
 //! What every registered environment and reward promises, and what each says about bad input.
+#![allow(clippy::unwrap_used)] // A test's own functions may fail loudly, too.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};

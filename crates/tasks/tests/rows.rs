@@ -1,4 +1,5 @@
 //! Rows from files of every kind, against files that Python wrote; splits, filters, bad rows, memory.
+#![allow(clippy::unwrap_used)] // A test's own functions may fail loudly, too.
 
 use std::collections::HashSet;
 use std::io::Write;

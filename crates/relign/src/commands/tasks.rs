@@ -1,6 +1,6 @@
 //! `relign tasks`: what is asked, and what would be right.
 
-use relign_core::{Environment, Score, Split, Task, Verdict};
+use relign_core::{Score, Split, Task, Verdict};
 use serde_json::json;
 
 use super::{say, say_json};

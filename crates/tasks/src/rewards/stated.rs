@@ -103,7 +103,7 @@ fn behind(text: &str, starts: impl Iterator<Item = usize>) -> Vec<Range<usize>> 
 fn last_line(text: &str) -> Vec<Range<usize>> {
     let end = text.trim_end().len();
     let start = text[..end].rfind('\n').map_or(0, |at| at + 1);
-    if text[start..end].trim().is_empty() { Vec::new() } else { vec![start..end] }
+    Some(start..end).into_iter().filter(|line| !text[line.clone()].trim().is_empty()).collect()
 }
 
 #[cfg(test)]
