@@ -60,7 +60,7 @@ pub struct Options<'a> {
     pub limit: Option<Duration>,
     /// Final answers and which of them are the same.
     pub answers: &'a dyn Answers,
-    /// What the scorer `model` asks.
+    /// What the scorer `reward_model` asks.
     pub scorer: Option<&'a dyn Scorer>,
     /// What tries out the steps of a strategy whose steps must work, such as a sandbox that runs their code.
     pub checker: Option<&'a dyn Scorer>,

@@ -32,7 +32,7 @@ fn check(file: &str, strategy: &str, settings: Value, budget: Budget) {
 
 #[test]
 fn answers() {
-    let model = json!({"name": "model"});
+    let model = json!({"name": "reward_model"});
     check("best_of_n", "best_of_n", json!({"n": 6}), Budget::default());
     check("best_of_n_within", "best_of_n", json!({"n": 6, "fill": true, "scorer": model}), Budget::of(90));
     check("self_consistency", "self_consistency", json!({"n": 12, "at_once": 2, "confidence": 0.9}), Budget::default());
@@ -41,7 +41,7 @@ fn answers() {
 
 #[test]
 fn steps() {
-    let (model, asks) = (json!({"name": "model"}), json!({"name": "self_evaluation", "question": "Good?"}));
+    let (model, asks) = (json!({"name": "reward_model"}), json!({"name": "self_evaluation", "question": "Good?"}));
     check("beam", "beam", json!({"n": 4, "width": 2, "scorer": model}), Budget::default());
     check("dvts", "dvts", json!({"n": 4, "width": 2, "scorer": model, "choice": "vote"}), Budget::default());
     check("tree_of_thoughts", "tree_of_thoughts", json!({"breadth": 1, "k": 2, "scorer": asks}), Budget::default());
@@ -49,7 +49,7 @@ fn steps() {
 
 #[test]
 fn searches() {
-    let model = json!({"name": "model"});
+    let model = json!({"name": "reward_model"});
     let mcts = json!({"simulations": 40, "at_once": 1, "expand": 3, "rollouts": 0, "scorer": model});
     check("mcts", "mcts", mcts, Budget::default());
     let puct = json!({"simulations": 24, "at_once": 4, "expand": 3, "policy": "puct", "prior": "likelihood",

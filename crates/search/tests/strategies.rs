@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 /// Each strategy in several settings.
 fn cases() -> Vec<(&'static str, Value)> {
-    let model = json!({"name": "model"});
+    let model = json!({"name": "reward_model"});
     let asks = json!({"name": "self_evaluation"});
     vec![
         ("sample", json!({"n": 5})),
@@ -167,9 +167,9 @@ fn a_budget_is_used_up_where_there_is_more_to_do() {
     for (name, settings) in [
         ("best_of_n", json!({"n": 4, "fill": true})),
         ("self_consistency", json!({"n": 4, "fill": true})),
-        ("mcts", json!({"fill": true, "scorer": {"name": "model"}})),
+        ("mcts", json!({"fill": true, "scorer": {"name": "reward_model"}})),
         ("ab_mcts", json!({"fill": true})),
-        ("rest_mcts", json!({"fill": true, "scorer": {"name": "model"}})),
+        ("rest_mcts", json!({"fill": true, "scorer": {"name": "reward_model"}})),
     ] {
         let strategy = factory(name, settings);
         let budget = Budget::of(700);
@@ -236,7 +236,7 @@ proptest! {
     #[test]
     fn visits_add_up(seed: u64, simulations in 1..60_usize, at_once in 1..9_usize, expand in 1..5_usize, widen in 0..2_u32) {
         let settings = json!({"simulations": simulations, "at_once": at_once, "expand": expand, "rollouts": 0,
-            "widen": f64::from(widen) / 2.0, "scorer": {"name": "model"}});
+            "widen": f64::from(widen) / 2.0, "scorer": {"name": "reward_model"}});
         let strategy = factory("mcts", settings);
         let tree = Round { seed, ..Round::of(&*strategy) }.run(&mut Script::new(seed)).unwrap().remove(0);
         check(&tree, Budget::default());

@@ -95,7 +95,7 @@ fn read(file: &Path, task: Option<&str>, most: usize) -> anyhow::Result<(Vec<Tre
 /// Whether every node stands after its parent.
 fn check(tree: &Tree) -> Result<(), String> {
     for (id, node) in tree.nodes.iter().enumerate() {
-        if node.parent.is_none_or(|parent| parent >= id) != (id == 0) {
+        if node.parent.map_or(id > 0, |parent| parent >= id) {
             return Err(format!("node {id}: expected a parent before it, got {:?}", node.parent));
         }
     }

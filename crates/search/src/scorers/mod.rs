@@ -7,19 +7,19 @@ use serde_json::Value;
 
 pub mod certainty;
 pub mod logprob;
-pub mod model;
+pub mod reward_model;
 pub mod self_evaluation;
 pub mod verifier;
 
 pub use certainty::Certainty;
 pub use logprob::Logprob;
-pub use model::{ByReward, Model};
+pub use reward_model::{ByReward, RewardModel};
 pub use self_evaluation::SelfEvaluation;
 pub use verifier::Verifier;
 
 /// All scorers.
 pub const SCORERS: &[Entry<dyn Scorer>] =
-    &[certainty::ENTRY, logprob::ENTRY, model::ENTRY, self_evaluation::ENTRY, verifier::ENTRY];
+    &[certainty::ENTRY, logprob::ENTRY, reward_model::ENTRY, self_evaluation::ENTRY, verifier::ENTRY];
 
 /// The scorer that a strategy's `scorer` section asks for.
 ///

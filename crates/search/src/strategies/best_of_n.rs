@@ -12,7 +12,7 @@ use crate::scorers::{named, scorer};
 /// `n` independent answers, of which the one that the scorer values most is chosen (2009.01325, 2110.14168).
 ///
 /// `answer = argmax_i v(y_i)`, of equals the first. With the scorer `logprob` it takes the answer that the model finds
-/// most likely, with `certainty` the one it is most certain of (2502.18581), with `model` it is reranking by a reward
+/// most likely, with `certainty` the one it is most certain of (2502.18581), with `reward_model` it is reranking by a reward
 /// model, with `verifier` pass@n.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]

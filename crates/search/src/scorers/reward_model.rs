@@ -11,13 +11,16 @@ use serde::Deserialize;
 /// All nodes that wait for a value, of all tasks at work, are given to it together.
 #[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Model {}
+pub struct RewardModel {}
 
 /// The line in the table.
-pub const ENTRY: Entry<dyn Scorer> =
-    Entry { name: "model", schema: schema_of::<Model>, build: |settings| Ok(Box::new(parse::<Model>(settings)?)) };
+pub const ENTRY: Entry<dyn Scorer> = Entry {
+    name: "reward_model",
+    schema: schema_of::<RewardModel>,
+    build: |settings| Ok(Box::new(parse::<RewardModel>(settings)?)),
+};
 
-impl Scorer for Model {
+impl Scorer for RewardModel {
     fn outside(&self) -> bool {
         true
     }
