@@ -178,8 +178,6 @@ status 0 if it ended with 0, else 1.")]
         #[command(subcommand)]
         what: commands::benchmark::Asked,
     },
-    /// List everything a recipe can name
-    List,
     /// Show the manual and the settings of one thing
     #[command(after_help = "Examples:
   relign explain grpo
@@ -251,7 +249,6 @@ impl Command {
             Self::Leaderboard(asked) => commands::leaderboard::run(&asked, json),
             Self::Contamination(asked) => commands::contamination::run(&asked, json),
             Self::Benchmark { what } => commands::benchmark::run(&what, json),
-            Self::List => commands::list::run(json),
             Self::Explain { name } => commands::explain::run(&name, json),
             Self::Pull { model } => commands::pull::run(&model, json),
             Self::Convert(asked) => commands::convert::run(&asked, json),

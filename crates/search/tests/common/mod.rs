@@ -111,7 +111,8 @@ impl Script {
         }
         let told = if self.blind { 0 } else { tokens.len() };
         let logprobs = tokens.iter().take(told).map(|&token| -((token % 5) as f32 + 1.0) / 8.0).collect();
-        Completion { id: request.id, tokens, logprobs, text, finish, version: 0 }
+        let (odds, prompt_odds) = (Vec::new(), Vec::new());
+        Completion { id: request.id, tokens, logprobs, text, finish, version: 0, odds, prompt_odds }
     }
 }
 
@@ -132,7 +133,9 @@ impl Generate for Script {
             if let Some(at) = self.waiting.iter().position(|request| request.id == id) {
                 self.waiting.remove(at);
                 let (tokens, logprobs, text) = (Vec::new(), Vec::new(), String::new());
-                return Ok(vec![Completion { id, tokens, logprobs, text, finish: Finish::Cancelled, version: 0 }]);
+                let (odds, prompt_odds) = (Vec::new(), Vec::new());
+                let finish = Finish::Cancelled;
+                return Ok(vec![Completion { id, tokens, logprobs, text, finish, version: 0, odds, prompt_odds }]);
             }
         }
         self.polls += 1;

@@ -25,7 +25,7 @@ impl Point {
         // 257 is prime, so the fraction is reduced; 0 and whole numbers are left out.
         let top = 1 + (hash % 700) as i64;
         let top = if top % 257 == 0 { top + 1 } else { top };
-        let negative = self.0 % 2 == 1 && (hash >> 20) % 2 == 0;
+        let negative = self.0 % 2 == 1 && (hash >> 20).is_multiple_of(2);
         Exact::Small(if negative { -top } else { top }, 257)
     }
 }

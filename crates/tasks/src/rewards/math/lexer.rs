@@ -281,9 +281,7 @@ impl<'a> Lexer<'a> {
     fn separator(&self, at: usize) -> Option<usize> {
         let rest = &self.bytes[at..];
         let spaced = |from: usize| from + rest[from.min(rest.len())..].iter().take_while(|b| **b == b' ').count();
-        let long = if rest.starts_with(b"{,}") {
-            spaced(3)
-        } else if rest.starts_with(b",\\!") || rest.starts_with(b",\\,") {
+        let long = if [&b"{,}"[..], b",\\!"].iter().any(|mark| rest.starts_with(mark)) || rest.starts_with(b",\\,") {
             spaced(3)
         } else if rest.starts_with(b"\\,") {
             2

@@ -37,11 +37,9 @@ pub(super) fn same(comparison: &Comparison<'_>, gold: &Node, answer: &Node) -> R
         }
         (Node::Relation(chain), other) => {
             match (&chain.0, &chain.1[..]) {
-                (name, [(Relation::Equal, value)]) if is_name(name) => {
-                    // `x = \pm 2` and the like are lists.
-                    if comparison.same(value, other)? {
-                        return Ok(true);
-                    }
+                // `x = \pm 2` and the like are lists.
+                (name, [(Relation::Equal, value)]) if is_name(name) && comparison.same(value, other)? => {
+                    return Ok(true);
                 }
                 (_, [(Relation::In, set)]) => return comparison.same(set, other),
                 _ => {}
