@@ -122,7 +122,10 @@ mod tests {
         let asked = &all[3].task;
         assert_eq!((asked.messages.len(), asked.messages.last(), &asked.answer), (5, own.messages.last(), &own.answer));
         let shown = environment.task(Split::Train, 0).unwrap();
-        assert_eq!((&asked.messages[0], &asked.messages[1].content), (&shown.messages[0], &shown.answer));
+        assert_eq!(
+            (&asked.messages[0], &asked.messages[1].content),
+            (&shown.messages[0], &environment.oracle(&shown).messages[0].content)
+        );
     }
 
     #[test]

@@ -147,9 +147,11 @@ fn what_is_no_verdict_is_masked_and_never_zero() {
         assert_eq!(score.verdict, Verdict::Failed, "{case}: {score:?}");
         assert!(score.reason.contains(why), "{case}: {}\nexpected: {why}", score.reason);
     }
-    assert_eq!(score(&*reward, "case busy").value, 1.0);
-    assert!(score(&*reward, "case down").reason.contains("got 500: on fire"));
-    let spent = reward.spent().unwrap();
+    // Further tries take their waits.
+    let patient = judge(&server, json!({"seconds": 30, "retries": 2}));
+    assert_eq!(score(&*patient, "case busy").value, 1.0);
+    assert!(score(&*patient, "case down").reason.contains("got 500: on fire"));
+    let spent = reward.spent().unwrap().and(patient.spent().unwrap());
     assert_eq!((spent.requests, spent.failed), (10, 3), "{spent:?}");
     assert!(spent.retries >= 3, "{spent:?}");
     // Of a group each is judged alone.

@@ -148,7 +148,7 @@ fn results_that_are_none_are_errors_that_name_the_function() {
         ("endless", "expected a finite number or None in place 0, got -inf"),
         ("raises", "ZeroDivisionError: division by zero ("),
         ("exits", "SystemExit: enough ("),
-        ("needy", "'difficulty'; there are prompts, completions, answer, level, solution,"),
+        ("needy", "'difficulty'; there are prompts, completions, answer, solution, level,"),
     ] {
         let reward = reward(function, json!({}));
         let error = failure(&reward.score_group(&task(), &group(&["a", "b", "c"])));

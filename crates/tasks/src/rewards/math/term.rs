@@ -117,14 +117,15 @@ impl<'a> Parser<'_, 'a> {
     fn implicit(&self) -> bool {
         match self.peek() {
             Some(Token::Number(_)) => {
-                // `2 3` is no product, but `x 3`, `(2)3` and `3 1/2` are read.
+                // `2 3` and `is 7` are no products, but `x 3`, `(2)3` and `3 1/2` are read.
                 let before = &self.tokens[self.at - 1].token;
-                !matches!(before, Token::Number(_)) || self.plain_fraction()
+                !matches!(before, Token::Number(_) | Token::Word(_)) || self.plain_fraction()
             }
             Some(Token::Text(text)) => matches!(words::meaning(text), Meaning::Multiple(_) | Meaning::Number(_)),
             Some(Token::Word(word)) => match words::meaning(word) {
                 Meaning::Multiple(_) => true,
-                _ => word.len() <= 3,
+                // `It is` are words of a sentence.
+                _ => word.len() <= 3 && !(self.spaced() && matches!(self.tokens[self.at - 1].token, Token::Word(_))),
             },
             Some(
                 Token::Symbol(_)
