@@ -280,13 +280,14 @@ fn cancelled_requests_come_back_at_once_and_their_ids_are_free() {
     while server.calls().len() < 2 {
         std::thread::sleep(Duration::from_millis(5));
     }
-    for id in [1, 2, 3, 99] {
+    // The one that waits for a thread first: cancelling another gives it that one's.
+    for id in [3, 1, 2, 99] {
         remote.cancel(id);
     }
     assert_eq!(remote.in_flight(), 3);
     let cancelled = remote.poll().unwrap();
     let ends: Vec<_> = cancelled.iter().map(|completion| (completion.id, completion.finish)).collect();
-    assert_eq!(ends, [(1, Finish::Cancelled), (2, Finish::Cancelled), (3, Finish::Cancelled)]);
+    assert_eq!(ends, [(3, Finish::Cancelled), (1, Finish::Cancelled), (2, Finish::Cancelled)]);
     assert_eq!(remote.in_flight(), 0);
     // The thread that waited for another try is free, the request that was not sent never is.
     remote.submit(request(2, vec![4])).unwrap();
