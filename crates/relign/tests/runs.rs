@@ -198,6 +198,11 @@ fn what_is_wrong_with_a_recipe_is_shown_where_it_stands() {
     refused(2, &["changed.toml:24", "kll", "`kl`"], train(&changed("kl = 0.05", "kll = 0.05"), &out, &[]));
     refused(2, &["changed.toml:30", "steps"], train(&changed("steps = 30", "steps = \"many\""), &out, &[]));
     refused(2, &["grpo"], train(&changed("name = \"grpo\"", "name = \"gpro\""), &out, &[]));
+    // A search's tree is no group of independent samples.
+    let searched = changed("name = \"sample\"", "name = \"best_of_n\"");
+    for more in [&[][..], &["--dry-run"]] {
+        refused(2, &["strategy.name: grpo", "expected `sample`, got `best_of_n`"], train(&searched, &out, more));
+    }
     refused(2, &["--set", "temperature"], train(&file, &out, &["--set", "sampling.temperature=-1"]));
     refused(2, &["none.toml"], train(Path::new("none.toml"), &out, &[]));
     assert!(!out.exists(), "a refused recipe leaves nothing behind");

@@ -66,16 +66,9 @@ pub(crate) fn run(asked: &Asked) -> anyhow::Result<()> {
     let recipe = recipe_file::load(&asked.recipe, &asked.sets)?;
     let folder = asked.out.clone().unwrap_or_else(|| default_folder(&recipe, &asked.recipe));
     let saved = Saved::of(&folder);
+    let algorithm = algorithm_for(&recipe)?;
     if asked.dry_run {
-        return dry_run(&recipe, &folder, asked.json);
-    }
-    let section = &recipe.algorithm;
-    let algorithm = (find("algorithm", ALGORITHMS, &section.name)?.build)(section.settings.clone().into())
-        .map_err(|error| error.within("algorithm"))?;
-    let group = (find("strategy", STRATEGIES, &recipe.strategy.name)?.build)(recipe.strategy.settings.clone().into())?;
-    if group.samples() < algorithm.needs().group {
-        let (least, got) = (algorithm.needs().group, group.samples());
-        return Err(Usage::error(format!("strategy.n: {} compares at least {least} samples, got {got}", section.name)));
+        return dry_run(&recipe, algorithm.as_ref(), &folder, asked.json);
     }
     let (environment, reward) = judged_by(&recipe)?;
     let progress = prepare(&folder, &recipe, &saved, asked.resume)?;
@@ -350,12 +343,33 @@ fn one_line(text: &str) -> String {
     if text.chars().count() > 160 { text.chars().take(157).collect::<String>() + "..." } else { text }
 }
 
+/// The algorithm that `recipe` asks for, if it can learn from what the recipe's strategy makes.
+fn algorithm_for(recipe: &Recipe) -> anyhow::Result<Box<dyn Algorithm>> {
+    let section = &recipe.algorithm;
+    let algorithm = (find("algorithm", ALGORITHMS, &section.name)?.build)(section.settings.clone().into())
+        .map_err(|error| error.within("algorithm"))?;
+    let strategy = &recipe.strategy;
+    let group = (find("strategy", STRATEGIES, &strategy.name)?.build)(strategy.settings.clone().into())?;
+    let least = algorithm.needs().group;
+    // A search prefers some beginnings to others, and only a sample's own tokens would be trained.
+    if least > 1 && !group.independent() {
+        let message = format!(
+            "strategy.name: {} compares independent samples of a prompt, expected `sample`, got `{}`",
+            section.name, strategy.name
+        );
+        return Err(Usage::error(message));
+    }
+    if group.samples() < least {
+        let got = group.samples();
+        return Err(Usage::error(format!("strategy.n: {} compares at least {least} samples, got {got}", section.name)));
+    }
+    Ok(algorithm)
+}
+
 /// What a run would do and need, without doing it.
-fn dry_run(recipe: &Recipe, folder: &Path, json: bool) -> anyhow::Result<()> {
+fn dry_run(recipe: &Recipe, algorithm: &dyn Algorithm, folder: &Path, json: bool) -> anyhow::Result<()> {
     judged_by(recipe)?;
     let (path, checkpoint) = crate::models::open(&recipe.model.path, None)?;
-    let algorithm: Box<dyn Algorithm> =
-        (find("algorithm", ALGORITHMS, &recipe.algorithm.name)?.build)(recipe.algorithm.settings.clone().into())?;
     let kind = relign_model::resolve_dtype(recipe.model.dtype);
     let need = memory::needed(checkpoint.config(), recipe, kind, algorithm.needs().reference);
     let (have, samples) = (memory::total(), recipe.run.tasks as u64 * recipe.run.steps);

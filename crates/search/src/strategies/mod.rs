@@ -61,6 +61,12 @@ pub trait StrategyFactory: Send + Sync {
 
     /// How many completions a task is expected to take, for showing progress and planning memory.
     fn samples(&self) -> usize;
+
+    /// Whether all that grows are independent samples of the prompt, of which none is chosen for its value: what
+    /// algorithms assume that compare a group.
+    fn independent(&self) -> bool {
+        false
+    }
 }
 
 /// The strategy that a recipe's `strategy` section asks for.

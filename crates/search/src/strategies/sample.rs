@@ -46,6 +46,10 @@ impl StrategyFactory for Sample {
     fn samples(&self) -> usize {
         self.n
     }
+
+    fn independent(&self) -> bool {
+        true
+    }
 }
 
 struct Sampling {
