@@ -6,9 +6,13 @@ use std::sync::Arc;
 use relign_bench::benchmark::{Benchmark, Shot, named, subset};
 use relign_bench::results::Item;
 use relign_core::{Environment, Split};
+use relign_search::StrategyFactory;
 
 use crate::cli::Usage;
 use crate::recipe_file;
+
+/// The strategy of benchmarks whose samples are independent answers.
+const SAMPLE: &str = "sample";
 
 /// The benchmarks that `name` means: a TOML file, or a built-in one and its variants.
 ///
@@ -41,6 +45,23 @@ pub(crate) fn check(benchmark: &Benchmark) -> anyhow::Result<()> {
         return Err(wrong(anyhow::anyhow!("{message} `{}`", benchmark.strategy.name)));
     }
     Ok(())
+}
+
+/// What grows a tree for each item.
+///
+/// # Errors
+/// [`Usage`] if its settings do not fit.
+pub(crate) fn strategy(benchmark: &Benchmark) -> anyhow::Result<Box<dyn StrategyFactory>> {
+    let mut section = benchmark.strategy.clone();
+    if section.name == SAMPLE {
+        section.settings.insert("n".to_owned(), benchmark.samples.into());
+    }
+    relign_search::strategy(&section).map_err(|error| Usage::error(format!("benchmark {}: {error}", benchmark.name)))
+}
+
+/// How many requests an item may have under way at once, about.
+pub(crate) fn width(benchmark: &Benchmark) -> usize {
+    strategy(benchmark).map_or(1, |strategy| strategy.samples().max(1))
 }
 
 /// The environment of a benchmark and the items that are asked, all of them or the subset that `limit` leaves.

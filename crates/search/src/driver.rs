@@ -14,7 +14,7 @@ use crate::journal::{Journal, Told, valued_by};
 use crate::{Budget, Judge, LastLine, Start, StrategyFactory};
 
 /// How long to wait for scores while the engine has nothing to do, before looking for an interrupt.
-const PATIENCE: Duration = Duration::from_millis(20);
+pub(crate) const PATIENCE: Duration = Duration::from_millis(20);
 
 /// Runs a strategy for every task at once on one engine and has the outcome scored.
 ///
@@ -160,7 +160,7 @@ impl Owed {
 }
 
 /// The state of one round.
-struct Round<'a> {
+pub(crate) struct Round<'a> {
     /// By task; `None` once handed over.
     growths: Vec<Option<Growth<'a>>>,
     /// The first task whose tree has not been handed over.
@@ -190,7 +190,7 @@ impl Rollouts for Driver<'_> {
 
 impl<'a> Driver<'a> {
     /// Renders every task, so that one which cannot be a prompt is found before anything is spent.
-    fn prepare(&mut self, tasks: Vec<Task>) -> Result<Round<'a>, RolloutError> {
+    pub(crate) fn prepare(&mut self, tasks: Vec<Task>) -> Result<Round<'a>, RolloutError> {
         let total = tasks.len() * self.strategy.samples();
         let mut growths = Vec::with_capacity(tasks.len());
         for task in tasks {
@@ -240,32 +240,38 @@ impl<'a> Driver<'a> {
     }
 
     fn round(&mut self, round: &mut Round<'a>, each: &mut dyn FnMut(Tree)) -> Result<(), RolloutError> {
-        for index in 0..round.growths.len() {
-            self.advance(round, index)?;
-        }
+        self.begin(round)?;
         hand_over(round, each);
         while round.next < round.growths.len() {
-            if self.interrupt.load(Ordering::Relaxed) {
-                return Err(RolloutError::Interrupted);
-            }
-            let mut touched = self.completions(round)?;
-            touched.extend(self.values(round));
-            // The engine's work leaves no time to wait; without any, scores are all there is.
-            let patience = if round.requests.is_empty() && touched.is_empty() { PATIENCE } else { Duration::ZERO };
-            if !round.tickets.is_empty() {
-                touched.extend(self.scores(round, patience));
-            }
-            if round.end.is_some_and(|end| Instant::now() >= end) {
-                touched.extend(self.stop(round));
-            }
-            touched.sort_unstable();
-            touched.dedup();
-            for index in touched {
-                self.advance(round, index)?;
-            }
+            self.step(round, PATIENCE)?;
             hand_over(round, each);
         }
         Ok(())
+    }
+
+    /// Asks for the first things of every task.
+    pub(crate) fn begin(&mut self, round: &mut Round<'a>) -> Result<(), RolloutError> {
+        (0..round.growths.len()).try_for_each(|index| self.advance(round, index))
+    }
+
+    /// Takes up whatever came back. With nothing asked of the engine it waits for scores, up to `patience`.
+    pub(crate) fn step(&mut self, round: &mut Round<'a>, patience: Duration) -> Result<(), RolloutError> {
+        if self.interrupt.load(Ordering::Relaxed) {
+            return Err(RolloutError::Interrupted);
+        }
+        let mut touched = self.completions(round)?;
+        touched.extend(self.values(round));
+        // The engine's work leaves no time to wait; without any, scores are all there is.
+        let patience = if round.requests.is_empty() && touched.is_empty() { patience } else { Duration::ZERO };
+        if !round.tickets.is_empty() {
+            touched.extend(self.scores(round, patience));
+        }
+        if round.end.is_some_and(|end| Instant::now() >= end) {
+            touched.extend(self.stop(round));
+        }
+        touched.sort_unstable();
+        touched.dedup();
+        touched.into_iter().try_for_each(|index| self.advance(round, index))
     }
 
     /// Polls the engine; the tasks that something came back for.
@@ -543,12 +549,31 @@ fn nothing(id: u64) -> Completion {
 /// Gives away finished trees, in task order.
 fn hand_over(round: &mut Round<'_>, each: &mut dyn FnMut(Tree)) {
     while let Some(slot) = round.growths.get_mut(round.next) {
-        if !slot.as_ref().is_some_and(|growth| growth.owed.is_empty() && growth.strategy.finished()) {
-            break;
-        }
-        if let Some(growth) = slot.take() {
-            each(growth.strategy.into_tree());
-        }
+        let Some(tree) = finished(slot) else { break };
+        each(tree);
         round.next += 1;
+    }
+}
+
+/// Gives away finished trees as they come, each with its task's place.
+pub(crate) fn hand_over_now(round: &mut Round<'_>, each: &mut dyn FnMut(usize, Tree)) {
+    for (place, slot) in round.growths.iter_mut().enumerate().skip(round.next) {
+        if let Some(tree) = finished(slot) {
+            each(place, tree);
+        }
+    }
+    round.next += round.growths[round.next..].iter().take_while(|slot| slot.is_none()).count();
+}
+
+/// The tree in `slot`, once it is complete.
+fn finished(slot: &mut Option<Growth<'_>>) -> Option<Tree> {
+    let growth = slot.take_if(|growth| growth.owed.is_empty() && growth.strategy.finished())?;
+    Some(growth.strategy.into_tree())
+}
+
+impl Round<'_> {
+    /// Whether every tree was handed over.
+    pub(crate) fn is_over(&self) -> bool {
+        self.next == self.growths.len()
     }
 }
