@@ -2,7 +2,7 @@
 
 use relign_core::{OptimizerSection, Seed, Tree, UpdateMetrics};
 use relign_model::logits::TokenStats;
-use relign_model::ops::logits;
+use relign_model::ops::{input_gradient, logits};
 use relign_model::{Family, Policy, Tensor, no_grad_guard};
 
 use crate::{Algorithm, Batch, Optimizer, Packed, PolicyOutput, Sample, TrainError, pack, trunk};
@@ -339,8 +339,8 @@ impl HeadPass<'_> {
             stats.backward(&logits, targets, self.temperature, &d_logp[local.clone()], &d_entropy[local]);
             let rows = Tensor::from_slice(&part.rows[piece.clone()]);
             let logits = logits.to_kind(self.weight.kind());
-            let _ = grad.shallow_clone().index_add_(0, &rows, &logits.matmul(self.weight));
-            self.optimizer.add_product(self.head, &logits.tr(), &picked);
+            let _ = grad.shallow_clone().index_add_(0, &rows, &input_gradient(&logits, self.weight));
+            self.optimizer.add_product(self.head, &logits, &picked);
         }
         Ok(())
     }
