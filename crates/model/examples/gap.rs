@@ -6,6 +6,8 @@
 //! to sample: the mean of `|log p - log q|` of the text's tokens, the mean of `KL(p || q)` over all next tokens, and how
 //! often the most likely token is the same; `p` computes in f32 and reads all weights, keys and values in full.
 
+use std::io::Write;
+
 use relign_core::{KvCache, Message, RolloutWeights, Tokenize};
 use relign_model::kv::{KvPool, PagedRow};
 use relign_model::{Checkpoint, Family, Kind, Policy, Tensor, no_grad_guard};
@@ -49,10 +51,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let mut reference = Policy::load(checkpoint.config(), &checkpoint, Kind::Float)?;
     let own = reference.family();
-    println!("{model}: {} tokens of answers", texts.iter().map(|(prompt, ids)| ids.len() - prompt).sum::<usize>());
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{model}: {} tokens of answers", texts.iter().map(|(prompt, ids)| ids.len() - prompt).sum::<usize>());
     for (name, kind, weights, cache) in WAYS {
-        let policy = Policy::load_to_sample(checkpoint.config(), &checkpoint, kind, weights);
-        let mut policy = policy?;
+        let mut policy = Policy::load_to_sample(checkpoint.config(), &checkpoint, kind, weights)?;
         let family = policy.sampling_family(weights);
         let (mut apart, mut divergence, mut same, mut tokens) = (0.0, 0.0, 0.0, 0.0);
         for (prompt, ids) in &texts {
@@ -68,7 +70,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             tokens += n as f64;
         }
         let [apart, divergence, same] = [apart, divergence, same].map(|sum| sum / tokens);
-        println!("{name:<26} |dlogp| {apart:.5}  KL {divergence:.6}  same best token {:.2} %", 100.0 * same);
+        writeln!(out, "{name:<26} |dlogp| {apart:.5}  KL {divergence:.6}  same best token {:.2} %", 100.0 * same)?;
     }
     Ok(())
 }

@@ -27,13 +27,11 @@ pub(crate) fn run(op: impl Differentiable + 'static, inputs: &[&Tensor]) -> Vec<
 }
 
 /// The rows of `x` `[n, ..]` with these numbers.
-#[must_use]
 pub fn select(x: &Tensor, rows: &[i64]) -> Tensor {
     x.index_select(0, &index(x, rows))
 }
 
 /// Numbers of rows, where `x` lies.
-#[must_use]
 pub fn index(x: &Tensor, rows: &[i64]) -> Tensor {
     Tensor::from_slice(rows).to_device(x.device())
 }
