@@ -52,7 +52,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut reference = Policy::load(checkpoint.config(), &checkpoint, Kind::Float)?;
     let own = reference.family();
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{model}: {} tokens of answers", texts.iter().map(|(prompt, ids)| ids.len() - prompt).sum::<usize>());
+    writeln!(
+        out,
+        "{model}: {} tokens of answers",
+        texts.iter().map(|(prompt, ids)| ids.len() - prompt).sum::<usize>()
+    )?;
     for (name, kind, weights, cache) in WAYS {
         let mut policy = Policy::load_to_sample(checkpoint.config(), &checkpoint, kind, weights)?;
         let family = policy.sampling_family(weights);
