@@ -1,12 +1,14 @@
 //! Fused operations on tensors, differentiable where gradients are tracked.
 
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 use crate::autograd::{Differentiable, apply, grad_enabled};
+use crate::device::{has_kernels, is_written_out};
 use crate::kernels::element::{view, view_mut, with_element};
 use crate::kernels::product::outer::{Into, Outer, outer};
 use crate::kernels::product::{self, Operands};
 use crate::kernels::{gated as gate, norm};
+use crate::plain;
 
 pub use crate::kernels::gated::Activation;
 pub use crate::kernels::norm::Norm;
@@ -25,6 +27,16 @@ pub(crate) fn run(op: impl Differentiable + 'static, inputs: &[&Tensor]) -> Vec<
     }
 }
 
+/// The rows of `x` `[n, ..]` with these numbers.
+pub fn select(x: &Tensor, rows: &[i64]) -> Tensor {
+    x.index_select(0, &index(x, rows))
+}
+
+/// Numbers of rows, where `x` lies.
+pub fn index(x: &Tensor, rows: &[i64]) -> Tensor {
+    Tensor::from_slice(rows).to_device(x.device())
+}
+
 pub(crate) fn only(mut tensors: Vec<Tensor>) -> Tensor {
     tensors.pop().expect("the operation has one output")
 }
@@ -36,7 +48,7 @@ const AMX_ROWS: i64 = 17;
 fn is_own(x: &Tensor, weight: &Tensor) -> bool {
     x.dim() == 2
         && x.kind() == weight.kind()
-        && x.device() == Device::Cpu
+        && has_kernels(x.device())
         && !(x.kind() == Kind::BFloat16 && x.size()[0] >= AMX_ROWS && crate::kernels::has_amx_bf16())
 }
 
@@ -173,6 +185,9 @@ impl Differentiable for RmsNorm {
 
 /// RMSNorm (Zhang and Sennrich, 1910.07467) of the last dimension: `x` `[.., h]`, `weight` `[h]`.
 pub fn rms_norm(x: &Tensor, weight: &Tensor, norm: Norm) -> Tensor {
+    if is_written_out(x) {
+        return plain::rms_norm(x, weight, norm);
+    }
     only(run(RmsNorm { norm }, &[x, weight]))
 }
 
@@ -201,5 +216,8 @@ impl Differentiable for Gated {
 
 /// `activation(gate) * up` for rows `[n, 2 i]` that hold gate and up side by side: `[n, i]`.
 pub fn gated(gate_up: &Tensor, activation: Activation) -> Tensor {
+    if is_written_out(gate_up) {
+        return plain::gated(gate_up, activation);
+    }
     only(run(Gated { activation }, &[gate_up]))
 }

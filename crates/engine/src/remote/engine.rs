@@ -181,8 +181,8 @@ impl Remote {
             Some(count) => self.stats.generated_tokens += count,
             None => self.stats.uncounted += 1,
         }
-        let Answer { text, tokens, logprobs, finish, odds, .. } = answer;
-        self.done.push(Completion { id, tokens, logprobs, text, finish, version: 0, odds, prompt_odds: Vec::new() });
+        let Answer { text, tokens, logprobs, finish, odds, prompt_odds, .. } = answer;
+        self.done.push(Completion { id, tokens, logprobs, text, finish, version: 0, odds, prompt_odds });
     }
 }
 

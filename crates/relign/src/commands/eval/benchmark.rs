@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use relign_bench::benchmark::{Benchmark, suite};
 use relign_bench::results::{Header, Item, Log, Sample, Spent, Summary, summary};
-use relign_core::{Environment, Message, Rollouts, Sampling, Score, Seed, Task, Tree, find};
+use relign_core::{Device, Environment, Message, Rollouts, Sampling, Score, Seed, Task, Tree, find};
 use relign_search::{Driver, Judge, STRATEGIES};
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -117,6 +117,10 @@ fn origin(asked: &Asked, generator: &Generator) -> anyhow::Result<Origin> {
     let model_sha256 = match &generator.source {
         Source::Local(_) => {
             engine.insert("name".to_owned(), "relign".to_owned());
+            // Results from before there were devices are the CPU's.
+            if asked.sampling.device != Device::Cpu {
+                engine.insert("device".to_owned(), generator.device.clone());
+            }
             engine.insert("weights".to_owned(), word(&asked.sampling.weights)?);
             engine.insert("kv_cache".to_owned(), word(&asked.sampling.kv_cache)?);
             if let Some(base) = &asked.sampling.base {
