@@ -71,6 +71,10 @@ pub(super) fn settings(dialect: &Dialect, is_chat: bool, sampling: &Sampling) ->
             "score_from: expected none, for given text is scored by models that are read here, got {from}"
         ));
     }
+    if sampling.certainty {
+        return Err("certainty: expected false, for whole distributions are known of models that are read here, got true"
+            .to_owned());
+    }
     Ok(words)
 }
 
@@ -216,6 +220,7 @@ mod tests {
                 "top_logprobs: expected none, for SGLang tells",
             ),
             ("vllm", Sampling { score_from: Some(1), ..plain.clone() }, "score_from: expected none"),
+            ("vllm", Sampling { certainty: true, ..plain.clone() }, "certainty: expected false"),
         ] {
             let error = of(owner, false, &sampling).unwrap_err();
             assert!(error.starts_with(said), "{error}");
