@@ -315,8 +315,7 @@ impl Engine {
         drop(rows);
         let odds = scoring::odds(self.family.as_ref(), &hidden, &scored);
         let (mut drawn, mut certainty) = (Vec::new(), Vec::new());
-        let asked: Vec<usize> =
-            (0..sampled.len()).filter(|&at| self.running[sampled[at]].sampling.certainty).collect();
+        let asked: Vec<usize> = (0..sampled.len()).filter(|&at| self.running[sampled[at]].sampling.certainty).collect();
         if !last.is_empty() {
             if last.len() < n {
                 hidden = hidden.index_select(0, &Tensor::from_slice(&last));

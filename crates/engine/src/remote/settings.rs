@@ -72,8 +72,10 @@ pub(super) fn settings(dialect: &Dialect, is_chat: bool, sampling: &Sampling) ->
         ));
     }
     if sampling.certainty {
-        return Err("certainty: expected false, for whole distributions are known of models that are read here, got true"
-            .to_owned());
+        return Err(
+            "certainty: expected false, for whole distributions are known of models that are read here, got true"
+                .to_owned(),
+        );
     }
     Ok(words)
 }
