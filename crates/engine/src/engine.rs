@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use relign_core::{Completion, Constraint, Finish, Generate, GenerateError, KvCache, Request};
 use relign_model::kv::{KvPool, PagedRow};
-use relign_model::logits::{Drawn, draw};
+use relign_model::logits::{Drawn, certainty_of, draw};
 use relign_model::ops::select;
 use relign_model::{Config, Family, Kind, Tensor, no_grad_guard};
 
@@ -316,14 +316,16 @@ impl Engine {
         let mut hidden = self.family.forward(&Tensor::from_slice(&tokens), &positions, &mut self.pool.attention(&rows));
         drop(rows);
         let odds = scoring::odds(self.family.as_ref(), &hidden, &scored);
-        let drawn = if last.is_empty() {
-            Vec::new()
-        } else {
+        let (mut drawn, mut certainty) = (Vec::new(), Vec::new());
+        let asked: Vec<usize> = (0..sampled.len()).filter(|&at| self.running[sampled[at]].sampling.certainty).collect();
+        if !last.is_empty() {
             if last.len() < n {
                 hidden = select(&hidden, &last);
             }
-            draw(&self.family.head().logits(&hidden), &draws)
-        };
+            let logits = self.family.head().logits(&hidden);
+            drawn = draw(&logits, &draws);
+            certainty = certainty_of(&logits, &asked);
+        }
         self.stats.forward_passes += 1;
         self.stats.computed_tokens += n as u64;
         self.note_computed(&counts);
@@ -331,6 +333,9 @@ impl Engine {
             let sequence = &mut self.running[scored.sequence];
             finite(odds.logprob, sequence.id, "prompt")?;
             sequence.score(odds);
+        }
+        for (at, certainty) in asked.into_iter().zip(certainty) {
+            self.running[sampled[at]].note_certainty(certainty);
         }
         self.take_drawn(&sampled, drawn, &read)
     }

@@ -6,7 +6,7 @@ use relign_core::KvCache;
 use relign_model::attention::{Attention, TreeAttention, reference};
 use relign_model::device::WithoutKernels;
 use relign_model::kv::{KvPool, PagedRow};
-use relign_model::logits::{Draw, Drawn, TokenStats, draw};
+use relign_model::logits::{Draw, Drawn, TokenStats, certainty_of, draw};
 use relign_model::ops::{Activation, Norm, Rotary, gated, rms_norm, rotate, split_rotate};
 use relign_model::{Config, Device, Kind, Rope, Segment, Tensor, backward};
 
@@ -305,6 +305,22 @@ fn token_stats() {
     assert!(gap(&Tensor::from_slice(&stats.entropy), &entropy) < 1e-4);
     stats.backward(&ours, &targets, temperature as f32, &numbers(&d_logp), &numbers(&d_entropy));
     assert!(gap(&ours, &x.grad()) < 1e-4, "{}", gap(&ours, &x.grad()));
+}
+
+#[test]
+fn certainty_is_the_divergence_from_the_uniform_distribution() {
+    for kind in [Kind::Float, Kind::BFloat16] {
+        let logits = (random(&[5, 3001], 4) * 6.0 + 30.0).to_kind(kind);
+        let expected = -logits.to_kind(Kind::Double).log_softmax(-1, Kind::Double).mean_dim(-1, false, Kind::Double)
+            - 3001_f64.ln();
+        for (got, row) in certainty_of(&logits, &[4, 0, 2]).into_iter().zip([4, 0, 2]) {
+            let expected = expected.double_value(&[row]);
+            assert!((f64::from(got) - expected).abs() < 1e-5 * expected, "{got}, expected {expected}");
+        }
+        // Guessing is no certainty.
+        let even = Tensor::full([1, 3001], 7.0, (kind, Device::Cpu));
+        assert!(certainty_of(&even, &[0])[0].abs() < 1e-6);
+    }
 }
 
 #[test]

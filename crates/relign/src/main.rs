@@ -11,6 +11,7 @@ mod memory;
 mod models;
 mod recipe_file;
 mod registry;
+mod reward_models;
 mod sampler;
 mod sinks;
 

@@ -60,7 +60,7 @@ pub struct Options<'a> {
     pub limit: Option<Duration>,
     /// Final answers and which of them are the same.
     pub answers: &'a dyn Answers,
-    /// What the scorer `reward_model` asks.
+    /// What the scorers `outcome`, `process` and `reward_model` ask.
     pub scorer: Option<&'a dyn Scorer>,
     /// What tries out the steps of a strategy whose steps must work, such as a sandbox that runs their code.
     pub checker: Option<&'a dyn Scorer>,
@@ -537,7 +537,8 @@ fn submit_group(judge: &mut Judge, growth: &mut Growth, index: usize, tickets: &
 /// What a strategy hears of a request that failed.
 fn nothing(id: u64) -> Completion {
     let (tokens, logprobs, text, finish) = (Vec::new(), Vec::new(), String::new(), Finish::Failed);
-    Completion { id, tokens, logprobs, text, finish, version: 0, odds: Vec::new(), prompt_odds: Vec::new() }
+    let (odds, prompt_odds, certainty) = (Vec::new(), Vec::new(), Vec::new());
+    Completion { id, tokens, logprobs, text, finish, version: 0, odds, prompt_odds, certainty }
 }
 
 /// Gives away finished trees, in task order.

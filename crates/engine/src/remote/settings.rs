@@ -80,6 +80,12 @@ pub(super) fn settings(dialect: &Dialect, is_chat: bool, sampling: &Sampling) ->
             words.insert(dialect.max_tokens.to_owned(), 1.into());
         }
     }
+    if sampling.certainty {
+        return Err(
+            "certainty: expected false, for whole distributions are known of models that are read here, got true"
+                .to_owned(),
+        );
+    }
     Ok(words)
 }
 
@@ -232,6 +238,7 @@ mod tests {
                 Sampling { score_from: Some(1), ..plain.clone() },
                 "score_from: expected none, for SGLang is not",
             ),
+            ("vllm", Sampling { certainty: true, ..plain.clone() }, "certainty: expected false"),
         ] {
             let error = of(owner, false, &sampling).unwrap_err();
             assert!(error.starts_with(said), "{error}");

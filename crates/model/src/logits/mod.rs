@@ -81,6 +81,21 @@ pub fn odds_of(logits: &Tensor, targets: &[(u32, usize)]) -> Vec<Odds> {
     out
 }
 
+/// How far the distributions of `rows` of `logits` `[n, vocab]` are from the uniform one, `KL(U || softmax(logits))` in
+/// nats: `ln sum exp - mean - ln vocab` over each row (self-certainty, 2502.18581).
+///
+/// # Panics
+/// If `logits` is not a contiguous matrix, or has no such row.
+#[must_use]
+pub fn certainty_of(logits: &Tensor, rows: &[usize]) -> Vec<f32> {
+    let (_, vocab) = logits.size2().expect("logits [n, vocab]");
+    let mut out = vec![0.0; rows.len()];
+    if !rows.is_empty() {
+        with_element!(logits.kind(), T => softmax::certainty::<T>(view(logits), vocab as usize, rows, &mut out));
+    }
+    out
+}
+
 /// The scale of a draw, and its randomness if it has any.
 fn how(draw: &Draw<'_>) -> (f32, Option<f64>) {
     if draw.temperature > 0.0 { (1.0 / draw.temperature, Some(draw.uniform)) } else { (1.0, None) }
