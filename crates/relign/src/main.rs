@@ -12,6 +12,7 @@ mod models;
 mod recipe_file;
 mod registry;
 mod sampler;
+mod searches;
 mod sinks;
 
 use std::process::ExitCode;
