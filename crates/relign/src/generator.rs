@@ -199,6 +199,16 @@ impl Generator {
     }
 }
 
+impl Source {
+    /// Tokens of prompts read so far and those of them that were there already; of a server neither is known.
+    pub(crate) fn read(&self) -> (u64, u64) {
+        match self {
+            Self::Local(engine) => (engine.stats().prompt_tokens, engine.stats().cached_tokens),
+            Self::Server(_) => (0, 0),
+        }
+    }
+}
+
 impl Generate for Source {
     fn submit(&mut self, request: Request) -> Result<(), GenerateError> {
         match self {

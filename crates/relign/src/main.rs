@@ -13,6 +13,7 @@ mod recipe_file;
 mod registry;
 mod reward_models;
 mod sampler;
+mod searches;
 mod sinks;
 
 use std::process::ExitCode;

@@ -192,7 +192,7 @@ fn prepare(folder: &Path, recipe: &Recipe, saved: &Saved, resume: bool) -> anyho
 }
 
 /// Keeps a second process out of the folder while this one lives.
-fn lock(folder: &Path) -> anyhow::Result<File> {
+pub(crate) fn lock(folder: &Path) -> anyhow::Result<File> {
     let path = folder.join(".lock");
     let file = File::create(&path).with_context(|| path.display().to_string())?;
     match file.try_lock() {
@@ -203,7 +203,7 @@ fn lock(folder: &Path) -> anyhow::Result<File> {
 }
 
 /// A flag that SIGINT and SIGTERM set; the second signal ends the process at once.
-fn interrupts() -> anyhow::Result<Arc<AtomicBool>> {
+pub(crate) fn interrupts() -> anyhow::Result<Arc<AtomicBool>> {
     use signal_hook::consts::{SIGINT, SIGTERM};
     let flag = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
