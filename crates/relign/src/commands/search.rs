@@ -28,7 +28,7 @@ pub(crate) struct Asked {
     #[command(subcommand)]
     compare: Option<Sub>,
     #[command(flatten)]
-    one: Option<One>,
+    one: One,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -43,8 +43,8 @@ enum Sub {
 #[command(mut_arg("temperature", |arg| arg.default_value("1")))]
 struct One {
     /// The strategy: a name from `relign list strategies`, or NAME(key=value, ...)
-    #[arg(long, value_name = "STRATEGY")]
-    strategy: String,
+    #[arg(long, value_name = "STRATEGY", required = true)]
+    strategy: Option<String>,
     /// Tokens that may be generated for each task [default: no bound]
     #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u64).range(1..))]
     budget: Option<u64>,
@@ -62,15 +62,15 @@ struct One {
 #[derive(Debug, clap::Args)]
 struct What {
     /// The environment whose held-out tasks are searched
-    #[arg(long, value_name = "NAME")]
-    task: String,
+    #[arg(long, value_name = "NAME", required = true)]
+    task: Option<String>,
     /// A setting of the environment; the value is TOML, or else a string
     #[arg(long = "set", value_name = "KEY=VALUE")]
     sets: Vec<String>,
     /// A built-in name, a Hugging Face folder, a GGUF file, a hub id, a run's folder, or an OpenAI-compatible server:
     /// http://HOST:PORT/v1#MODEL
-    #[arg(long, value_name = "MODEL")]
-    model: String,
+    #[arg(long, value_name = "MODEL", required = true)]
+    model: Option<String>,
     /// Tasks searched
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
     limit: u64,
@@ -84,6 +84,17 @@ struct What {
     sampling: SamplingArgs,
     #[command(flatten)]
     server: ServerArgs,
+}
+
+impl What {
+    /// The environment's name. The parser sees to it that there is one, unless a subcommand makes up for it.
+    fn task(&self) -> &str {
+        self.task.as_deref().unwrap_or_default()
+    }
+
+    fn model(&self) -> &str {
+        self.model.as_deref().unwrap_or_default()
+    }
 }
 
 /// The last line of `--json`, and `summary.json`.
@@ -161,15 +172,14 @@ struct Prepared {
 }
 
 pub(crate) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
-    match (&asked.compare, &asked.one) {
-        (Some(Sub::Compare(asked)), _) => compare::run(asked, as_json),
-        (None, Some(one)) => search(one, as_json),
-        (None, None) => Err(Usage::error("search: expected --task, --strategy and --model, or `compare`")),
+    match &asked.compare {
+        Some(Sub::Compare(asked)) => compare::run(asked, as_json),
+        None => search(&asked.one, as_json),
     }
 }
 
 fn search(asked: &One, as_json: bool) -> anyhow::Result<()> {
-    let variants = [Variant::read(&asked.strategy)?];
+    let variants = [Variant::read(asked.strategy.as_deref().unwrap_or_default())?];
     let [variant] = &variants;
     let mut prepared = prepare(&asked.what, &variants, asked.out.as_deref())?;
     let cell = Cell {
@@ -177,6 +187,7 @@ fn search(asked: &One, as_json: bool) -> anyhow::Result<()> {
         budget: Budget { tokens: variant.budget.unwrap_or(asked.budget), prompts: asked.what.prompt_budget },
         sampling: variant.sampling(&prepared.sampling)?,
     };
+    prepared.searcher.check(&cell, &prepared.tasks[0])?;
     prepared.searcher.limit = asked.seconds.map(Duration::from_secs);
     let mut live = Live::new();
     let total = prepared.searcher.run(&cell, &prepared.tasks, &mut live, &mut |tree| {
@@ -186,7 +197,7 @@ fn search(asked: &One, as_json: bool) -> anyhow::Result<()> {
     let generator = prepared.searcher.generator();
     let summary = Summary {
         summary: true,
-        model: asked.what.model.clone(),
+        model: asked.what.model().to_owned(),
         path: generator.path.clone(),
         task: prepared.section.name.clone(),
         settings: prepared.section.settings.clone().into(),
@@ -225,7 +236,7 @@ fn judged(total: &Total) -> anyhow::Result<()> {
 /// Gets tasks, model and folder ready; what makes no sense is said before a model is read.
 fn prepare(what: &What, variants: &[Variant], out: Option<&Path>) -> anyhow::Result<Prepared> {
     what.sampling.check()?;
-    let section = recipe_file::section("environment", &what.task, None, &what.sets)?;
+    let section = recipe_file::section("environment", what.task(), None, &what.sets)?;
     let environment: Arc<dyn Environment> =
         Arc::from(relign_tasks::environment(&section).map_err(|error| Usage(error.to_string()))?);
     let items = environment.len(Split::Eval).map_or(what.limit, |n| n.min(what.limit));
@@ -234,7 +245,7 @@ fn prepare(what: &What, variants: &[Variant], out: Option<&Path>) -> anyhow::Res
     anyhow::ensure!(!tasks.is_empty(), "task {}: expected held-out items, it has none", section.name);
     let samples = variants.iter().map(|variant| variant.factory.samples()).max().unwrap_or(1);
     let sequences = tasks.len().min(what.at_once).saturating_mul(samples).clamp(1, 128);
-    let generator = Generator::open(&what.model, &what.sampling, sequences, &what.server)?;
+    let generator = Generator::open(what.model(), &what.sampling, sequences, &what.server)?;
     let sampling = generator.sampling(&what.sampling, 256)?;
     for variant in variants {
         let own = variant.sampling(&sampling)?;

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use relign_core::{Environment, Finish, Rollouts, Sampling, Scorer, Seed, Task, Tree};
-use relign_search::{Budget, Driver, Judge, Options};
+use relign_search::{Budget, Driver, Judge, Options, Start};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -192,6 +192,27 @@ impl Searcher {
 
     pub(crate) fn folder(&self) -> Option<&Folder> {
         self.folder.as_ref()
+    }
+
+    /// Whether the cell's strategy could work at all, tried on `task` without an engine.
+    ///
+    /// # Errors
+    /// [`Usage`] with what it lacks.
+    pub(crate) fn check(&self, cell: &Cell<'_>, task: &Task) -> anyhow::Result<()> {
+        let tokenizer = self.generator.tokenizer.as_ref();
+        let prompt = tokenizer.render(&task.messages).map_err(|what| anyhow::anyhow!("task {}: {what}", task.id))?;
+        let start = Start {
+            tree: Tree::new(task.clone(), prompt),
+            sampling: cell.sampling.clone(),
+            seed: self.seed,
+            budget: cell.budget,
+            tokenizer,
+            answers: &self.answers,
+            scorer: None,
+            checker: self.checker.as_ref().map(|checker| checker as &dyn relign_core::Scorer),
+        };
+        let started = cell.variant.factory.start(start).map(drop);
+        started.map_err(|what| Usage::error(format!("strategy {}: {what}", cell.variant.label)))
     }
 
     /// Searches the `tasks` that were not searched yet, and hands each tree over, found or kept, in the order of `tasks`.

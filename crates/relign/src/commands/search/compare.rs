@@ -48,43 +48,51 @@ pub(super) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
     let variants = Variant::read_all(&asked.strategies)?;
     let budgets = budgets(&asked.budgets)?;
     let seed = asked.what.sampling.seed;
-    let out = asked.out.clone().unwrap_or_else(|| PathBuf::from(format!("runs/compare-{}-{seed}", asked.what.task)));
+    let out = asked.out.clone().unwrap_or_else(|| PathBuf::from(format!("runs/compare-{}-{seed}", asked.what.task())));
     let mut prepared = prepare(&asked.what, &variants, Some(&out))?;
-    let mut live = Live::new();
-    let mut rows = Vec::new();
+    let mut cells = Vec::new();
     for variant in &variants {
-        let own = variant.budget.map_or_else(|| budgets.clone(), |budget| vec![budget]);
-        for tokens in own {
+        for tokens in variant.budget.map_or_else(|| budgets.clone(), |budget| vec![budget]) {
             let budget = Budget { tokens, prompts: asked.what.prompt_budget };
             let cell = Cell { variant, budget, sampling: variant.sampling(&prepared.sampling)? };
-            let total = prepared.searcher.run(&cell, &prepared.tasks, &mut live, &mut |_| Ok(()))?;
-            judged(&total)?;
-            let spent = Figures::of(&total);
-            if as_json {
-                let trees = prepared.searcher.folder().map(|folder| folder.trees(&cell));
-                say_json(&json!({
-                    "strategy": variant.label, "settings": variant.section, "budget": tokens,
-                    "accuracy": total.accuracy(), "ceiling": total.ceiling(), "spent": spent, "trees": trees,
-                }))?;
-            }
-            rows.push(Row {
-                strategy: variant.label.clone(),
-                budget: tokens,
-                accuracy: total.accuracy(),
-                ceiling: total.ceiling(),
-                failed: spent.failed as u64,
-                tokens: spent.tokens,
-                requests: spent.requests,
-                served: spent.served,
-                seconds: spent.seconds,
-                measured: spent.measured_seconds,
-                reused: spent.reused,
-            });
+            // All before the first begins: hours may pass until the last one does.
+            prepared.searcher.check(&cell, &prepared.tasks[0])?;
+            cells.push(cell);
         }
+    }
+    let mut live = Live::new();
+    let mut rows = Vec::new();
+    for cell in &cells {
+        let (variant, tokens) = (cell.variant, cell.budget.tokens);
+        let total = prepared.searcher.run(cell, &prepared.tasks, &mut live, &mut |_| Ok(()))?;
+        judged(&total)?;
+        let spent = Figures::of(&total);
+        if as_json {
+            let trees = prepared.searcher.folder().map(|folder| folder.trees(cell));
+            say_json(&json!({
+                "strategy": variant.label, "settings": variant.section, "budget": tokens,
+                "accuracy": total.accuracy(), "ceiling": total.ceiling(), "spent": spent, "trees": trees,
+            }))?;
+        }
+        rows.push(Row {
+            strategy: variant.label.clone(),
+            budget: tokens,
+            accuracy: total.accuracy(),
+            ceiling: total.ceiling(),
+            failed: spent.failed as u64,
+            tokens: spent.tokens,
+            requests: spent.requests,
+            served: spent.served,
+            seconds: spent.seconds,
+            measured: spent.measured_seconds,
+            reused: spent.reused,
+        });
     }
     drop(live);
     let generator = prepared.searcher.generator();
-    let title = format!("{} on {}", asked.what.model, prepared.section.name);
+    let model = asked.what.model();
+    let short = model.rsplit('/').find(|part| !part.is_empty()).unwrap_or(model);
+    let title = format!("{short} on {}", prepared.section.name);
     let facts = [
         ("model", generator.path.display().to_string()),
         ("task", format!("{}, {} held-out tasks", prepared.section.name, prepared.tasks.len())),
@@ -104,7 +112,7 @@ pub(super) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
     write(&out.join("compare.html"), &tradeoff::html(&title, &facts, &rows, &svg))?;
     write(&out.join("compare.md"), &tradeoff::markdown(&rows))?;
     let summary = json!({
-        "summary": true, "model": asked.what.model, "path": generator.path, "task": prepared.section.name,
+        "summary": true, "model": asked.what.model(), "path": generator.path, "task": prepared.section.name,
         "settings": prepared.section.settings, "data": prepared.environment.data(), "items": prepared.tasks.len(),
         "sampling": prepared.sampling, "seed": seed, "dtype": generator.dtype, "rows": rows, "out": out,
         "peak_rss_gb": peak_gb(), "server": generator.server(), "relign": env!("CARGO_PKG_VERSION"),
