@@ -11,6 +11,7 @@ import sys
 
 import decode
 import sandbox
+import search
 import training
 import verify
 from work import AVX2, Failed
@@ -20,6 +21,7 @@ BENCHES = {
     "train": (training.train, "forward and backward, against transformers at the same dtype"),
     "decode": (decode.decode, "answers to GSM8K's prompts, against transformers, llama.cpp and vLLM"),
     "tree": (decode.tree, "64 branches of each prompt at four depths, against the same without shared prefixes"),
+    "search": (search.search, "MCTS on 16 GSM8K problems at once, against generate once an expansion, and treequest"),
     "sandbox": (sandbox.sandbox, "HumanEval's programs in the sandbox, against one system python3 for each"),
     "verify": (verify.verify, "answers judged right or wrong: errors and speed, against Math-Verify"),
 }

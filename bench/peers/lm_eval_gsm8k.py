@@ -29,6 +29,7 @@ os.environ["HF_DATASETS_CACHE"] = cache.name
 import lm_eval
 from lm_eval.api.model import LM
 from lm_eval.tasks import TaskManager
+from lm_eval.tasks._yaml_loader import load_yaml
 
 logging.disable(logging.WARNING)
 records = [json.loads(line) for line in open(args.log)]
@@ -67,8 +68,9 @@ class Said(LM):
 
 
 def task(max_tokens):
-    return {
-        "task": "gsm8k",
+    return load_yaml(manager.task_index["gsm8k"].yaml_path, resolve_func=True) | {
+        "task": "gsm8k_as_asked",
+        "tag": None,
         "dataset_path": "json",
         "dataset_name": None,
         "dataset_kwargs": {"data_files": {"test": str(rows)}},
@@ -103,7 +105,7 @@ if args.warm_up:
     evaluate(8)
 found, seconds = evaluate(tokens)
 lines = {}
-for sample in found["samples"]["gsm8k"]:
+for sample in found["samples"]["gsm8k_as_asked"]:
     line = lines.setdefault(sample["doc"]["id"], {"id": sample["doc"]["id"]})
     line |= {"prompt": sample["arguments"][0][0], "text": sample["resps"][0][0]}
     line[sample["filter"]] = {"answer": sample["filtered_resps"][0], "right": bool(sample["exact_match"])}

@@ -8,6 +8,7 @@ pub mod leaderboard;
 mod page;
 pub mod results;
 pub mod statistics;
+pub mod tradeoff;
 mod words;
 
 pub use statistics::{

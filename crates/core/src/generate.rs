@@ -42,6 +42,11 @@ pub struct Completion {
     pub odds: Vec<Odds>,
     /// The same for the prompt's tokens from [`Sampling::score_from`] on, at the earliest the second of them.
     pub prompt_odds: Vec<Odds>,
+    /// How certain the model was at each token's place, if [`Sampling::certainty`] asked for it: the divergence of its
+    /// own distribution, at temperature 1 and with nothing taken away, from the uniform one (nats). One for each token
+    /// or none at all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub certainty: Vec<f32>,
 }
 
 /// What the distributions said at the place of one token.

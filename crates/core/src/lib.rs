@@ -6,6 +6,7 @@
 //! The one idea behind it is the reasoning [`Tree`]: a prompt is its root, everything a model or an
 //! environment says is a [`Node`], and training, search, evaluation and logs all read the same tree.
 
+mod device;
 mod environment;
 mod event;
 mod generate;
@@ -19,6 +20,7 @@ mod strategy;
 mod task;
 mod tree;
 
+pub use device::Device;
 pub use environment::{DataFile, Environment, Observation, Split};
 pub use event::{Estimate, Event, RolloutMetrics, Sink, StepMetrics, StepTimings, UpdateMetrics};
 pub use generate::{Completion, Finish, Generate, GenerateError, Odds, Request, Tokenize};

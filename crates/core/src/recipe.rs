@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{Sampling, Seed};
+use crate::{Device, Sampling, Seed};
 
 /// Everything a training run depends on. A TOML file on disk; keys left out take their defaults, keys
 /// that do not exist are errors.
@@ -102,6 +102,9 @@ fn unit() -> f64 {
 pub struct ModelSection {
     /// A built-in name (`smollm2`, `qwen`), a Hugging Face folder, a GGUF file, a hub id or a run's folder.
     pub path: String,
+    /// Where it is computed: `cpu`, or `cuda:N` for the GPU of that number.
+    #[serde(default)]
+    pub device: Device,
     /// The type of products in sampling and training; master weights are f32 always.
     #[serde(default)]
     pub dtype: Dtype,
@@ -146,7 +149,7 @@ pub enum RolloutWeights {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Dtype {
-    /// bf16 where the CPU multiplies it in hardware (AMX, AVX512-BF16), f32 elsewhere.
+    /// bf16 on GPUs and where the CPU multiplies it in hardware (AMX, AVX512-BF16), f32 elsewhere.
     #[default]
     Auto,
     /// 32-bit floats.

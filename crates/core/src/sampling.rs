@@ -58,6 +58,14 @@ pub struct Sampling {
     /// Tell the [`Odds`](crate::Odds) of the prompt's tokens from this place on, the first token of all having none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub score_from: Option<usize>,
+    /// Tell how certain the model was at every token, see [`Completion::certainty`](crate::Completion::certainty).
+    #[serde(skip_serializing_if = "is_false")]
+    pub certainty: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature.
+fn is_false(b: &bool) -> bool {
+    !b
 }
 
 /// What an answer must be.
@@ -88,6 +96,7 @@ impl Default for Sampling {
             ignore_eos: false,
             top_logprobs: None,
             score_from: None,
+            certainty: false,
         }
     }
 }
@@ -172,6 +181,7 @@ mod tests {
         for harmless in [
             Sampling { temperature: 0.3, max_tokens: 9, ignore_eos: true, ..plain.clone() },
             Sampling { stop: vec!["x".into()], stop_tokens: vec![1], top_logprobs: Some(3), ..plain.clone() },
+            Sampling { certainty: true, ..plain.clone() },
         ] {
             assert!(harmless.is_plain());
         }
@@ -192,6 +202,7 @@ mod tests {
             ignore_eos: _,
             top_logprobs: _,
             score_from: _,
+            certainty: _,
         } = plain.clone();
         for (name, sampling) in [
             ("top_k", Sampling { top_k: 5, ..plain.clone() }),

@@ -27,6 +27,12 @@ pub trait Scorer: Send + Sync {
         nodes.iter().map(|_| Err("the scorer needs a reward model, and there is none".to_owned())).collect()
     }
 
+    /// Whether it looks at how certain the model was, which an engine tells where it is asked to
+    /// ([`Sampling::certainty`](crate::Sampling::certainty)).
+    fn needs_certainty(&self) -> bool {
+        false
+    }
+
     /// Whether its values come from [`values`](Scorer::values) of a scorer that the driver was given.
     fn outside(&self) -> bool {
         false

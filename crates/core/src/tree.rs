@@ -66,8 +66,9 @@ pub struct Node {
     /// The judgement of the path that ends here, once known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score: Option<Score>,
-    /// How certain the model was at each token: the divergence of its distribution from the uniform one,
-    /// `KL(U || p) = -ln V - mean of ln p over the vocabulary` (nats, 2502.18581). Empty where it is not known.
+    /// How certain the model was at each token: the divergence of its own distribution (temperature 1, nothing taken
+    /// away) from the uniform one, `KL(U || p) = -ln V - mean of ln p over the vocabulary` (nats, 2502.18581). Empty where
+    /// nobody asked or it is not known.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub certainty: Vec<f32>,
     /// How often a search came through here; 0 where none counted.
@@ -120,6 +121,7 @@ impl Node {
             text: completion.text,
             version: completion.version,
             finish: Some(completion.finish),
+            certainty: completion.certainty,
             ..Self::after(parent, Author::Policy)
         }
     }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use relign_core::{Completion, Constraint, Finish, Generate, GenerateError, KvCache, Request};
 use relign_model::kv::{KvPool, PagedRow};
-use relign_model::logits::{Drawn, draw};
+use relign_model::logits::{Drawn, certainty_of, draw};
+use relign_model::ops::select;
 use relign_model::{Config, Family, Kind, Tensor, no_grad_guard};
 
 use crate::blocks::{Blocks, Found, common};
@@ -25,7 +26,7 @@ const PASSES: usize = 16;
 pub struct EngineOptions {
     /// Sequences that run at once.
     pub max_sequences: usize,
-    /// Bytes for keys and values; `None` is a quarter of the memory this process may use.
+    /// Bytes for keys and values; `None` is a quarter of the memory this process may use, or of the GPU's.
     pub kv_bytes: Option<usize>,
     /// What keys and values are kept as.
     pub kv_cache: KvCache,
@@ -94,8 +95,9 @@ impl Engine {
         vocabulary: Arc<dyn Vocabulary>,
         options: &EngineOptions,
     ) -> Result<Self, GenerateError> {
-        let pool = KvPool::new(config, kind, options.kv_cache);
-        let bytes = options.kv_bytes.unwrap_or_else(|| memory::total() / 4);
+        let device = family.head().weight().device();
+        let pool = KvPool::new(config, kind, options.kv_cache).on(device);
+        let bytes = options.kv_bytes.unwrap_or_else(|| memory::of(device) / 4);
         let limit = (bytes / pool.block_bytes()).min(u32::MAX as usize);
         let context = options.context.unwrap_or(config.context).min(config.context).min(limit * BLOCK);
         if context < 2 || options.max_sequences == 0 || options.prefill_tokens == 0 {
@@ -314,14 +316,16 @@ impl Engine {
         let mut hidden = self.family.forward(&Tensor::from_slice(&tokens), &positions, &mut self.pool.attention(&rows));
         drop(rows);
         let odds = scoring::odds(self.family.as_ref(), &hidden, &scored);
-        let drawn = if last.is_empty() {
-            Vec::new()
-        } else {
+        let (mut drawn, mut certainty) = (Vec::new(), Vec::new());
+        let asked: Vec<usize> = (0..sampled.len()).filter(|&at| self.running[sampled[at]].sampling.certainty).collect();
+        if !last.is_empty() {
             if last.len() < n {
-                hidden = hidden.index_select(0, &Tensor::from_slice(&last));
+                hidden = select(&hidden, &last);
             }
-            draw(&self.family.head().logits(&hidden), &draws)
-        };
+            let logits = self.family.head().logits(&hidden);
+            drawn = draw(&logits, &draws);
+            certainty = certainty_of(&logits, &asked);
+        }
         self.stats.forward_passes += 1;
         self.stats.computed_tokens += n as u64;
         self.note_computed(&counts);
@@ -329,6 +333,9 @@ impl Engine {
             let sequence = &mut self.running[scored.sequence];
             finite(odds.logprob, sequence.id, "prompt")?;
             sequence.score(odds);
+        }
+        for (at, certainty) in asked.into_iter().zip(certainty) {
+            self.running[sampled[at]].note_certainty(certainty);
         }
         self.take_drawn(&sampled, drawn, &read)
     }

@@ -2,6 +2,7 @@
 
 use relign_core::Odds;
 use relign_model::logits::odds_of;
+use relign_model::ops::select;
 use relign_model::{Family, Tensor};
 
 /// Rows whose logits exist at one time: a vocabulary is wide.
@@ -23,7 +24,7 @@ pub(crate) fn odds(family: &dyn Family, hidden: &Tensor, scored: &[Scored]) -> V
     let mut odds = Vec::with_capacity(scored.len());
     for part in scored.chunks(ROWS) {
         let rows: Vec<i64> = part.iter().map(|scored| scored.row).collect();
-        let logits = family.head().logits(&hidden.index_select(0, &Tensor::from_slice(&rows)));
+        let logits = family.head().logits(&select(hidden, &rows));
         let targets: Vec<(u32, usize)> = part.iter().map(|scored| (scored.token, scored.top)).collect();
         odds.extend(odds_of(&logits, &targets));
     }

@@ -33,6 +33,7 @@ pub(crate) struct Sequence {
     logprobs: Vec<f32>,
     odds: Vec<Odds>,
     prompt_odds: Vec<Odds>,
+    certainty: Vec<f32>,
     text: Text,
     /// Bytes of the text that were told.
     told: usize,
@@ -62,6 +63,7 @@ impl Sequence {
             logprobs: Vec::new(),
             odds: Vec::new(),
             prompt_odds: Vec::new(),
+            certainty: Vec::new(),
             text: Text::default(),
             told: 0,
             version: None,
@@ -106,6 +108,11 @@ impl Sequence {
     /// Takes the odds of the prompt's next token.
     pub(crate) fn score(&mut self, odds: Odds) {
         self.prompt_odds.push(odds);
+    }
+
+    /// Takes how certain the model is of what is drawn next.
+    pub(crate) fn note_certainty(&mut self, certainty: f32) {
+        self.certainty.push(certainty);
     }
 
     /// The weights changed: what was said of the prompt alone is said again by the new ones.
@@ -169,6 +176,7 @@ impl Sequence {
             version: self.version.unwrap_or(version),
             odds: take(&mut self.odds),
             prompt_odds: take(&mut self.prompt_odds),
+            certainty: take(&mut self.certainty),
         }
     }
 }

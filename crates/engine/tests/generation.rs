@@ -6,6 +6,7 @@ use common::*;
 use relign_core::{Finish, Generate, Request, Sampling, Seed};
 use relign_engine::EngineOptions;
 use relign_model::attention::TreeAttention;
+use relign_model::device::WithoutKernels;
 use relign_model::logits::TokenStats;
 use relign_model::ops::logits;
 use relign_model::{Kind, Segment, Tensor};
@@ -21,6 +22,17 @@ fn mixed() -> Vec<Request> {
 
 #[test]
 fn tokens_and_logprobs_are_those_of_the_plain_loop() {
+    plain_loop();
+}
+
+/// What runs on a GPU, on the CPU.
+#[test]
+fn tokens_without_kernels_are_those_of_the_plain_loop() {
+    let _without = WithoutKernels::new();
+    plain_loop();
+}
+
+fn plain_loop() {
     for family in ["llama", "qwen2"] {
         let mut policy = policy(family, 3);
         let got = run(&mut engine(&mut policy, &options()), &mixed());

@@ -112,6 +112,27 @@ fn what_a_server_does_not_tell_stays_unknown() {
 }
 
 #[test]
+fn given_tokens_are_scored_where_the_server_can() {
+    let server = Server::of("vllm", |call| {
+        assert_eq!((&call.body["prompt_logprobs"], &call.body["max_tokens"]), (&json!(1), &json!(1)));
+        let mut answer = completion("!");
+        let said = |logprob: f64, rank: u64| json!({"logprob": logprob, "rank": rank, "decoded_token": "?"});
+        answer["choices"][0]["prompt_logprobs"] =
+            json!([null, {"2": said(-0.5, 1)}, {"3": said(-4.0, 12), "9": said(-0.25, 1)}]);
+        Reply::Json(answer)
+    });
+    let mut remote = connect(&server, Prompts::Tokens, &options());
+    let sampling = Sampling { max_tokens: 0, score_from: Some(2), top_logprobs: Some(1), ..Sampling::default() };
+    remote.submit(Request { sampling, ..request(1, vec![1, 2, 3]) }).unwrap();
+    let scored = drain(&mut remote).remove(0).1.unwrap();
+    // The token that the server had to sample is nobody's.
+    assert_eq!((scored.text.as_str(), scored.tokens.len(), scored.finish), ("", 0, Finish::Length));
+    assert_eq!(remote.stats().generated_tokens, 0);
+    let [odds] = &scored.prompt_odds[..] else { panic!("{scored:?}") };
+    assert_eq!((odds.logprob, odds.rank, &odds.model[..]), (-4.0, Some(12), &[(9, -0.25)][..]));
+}
+
+#[test]
 fn senseless_requests_are_refused_and_harm_nobody() {
     let server = Server::of("me", |_| Reply::Json(completion("fine")));
     let mut remote = connect(&server, Prompts::Tokens, &options());

@@ -291,6 +291,41 @@ fn given_text_is_scored_as_the_model_sees_it() {
 }
 
 #[test]
+fn certainty_is_that_of_the_models_own_distribution() {
+    let mut policy = policy("llama", 38);
+    let ask = |at: usize, certainty: bool| {
+        let own = Sampling { max_tokens: 30, ignore_eos: true, certainty, ..settings()[at].clone() };
+        Request { sampling: own, ..request(at as u64, prompt(at as u64, 12), 1.0, 1) }
+    };
+    // Without a constraint, which says itself when to end; every other request asks.
+    let plain: Vec<usize> = (0..settings().len()).filter(|&at| settings()[at].constraint.is_none()).collect();
+    let requests: Vec<Request> = plain.iter().map(|&at| ask(at, at % 2 == 0)).collect();
+    let silent: Vec<Request> = plain.iter().map(|&at| ask(at, false)).collect();
+    let silent = run(&mut engine(&mut policy, &options()), &silent);
+    for schedule in [options(), blocks(9)] {
+        let mut engine = engine(&mut policy, &schedule);
+        let told = run(&mut engine, &requests);
+        assert_eq!(engine.stats().preemptions > 0, schedule == blocks(9));
+        for ((request, got), silent) in requests.iter().zip(&told).zip(&silent) {
+            assert_eq!(got.tokens, silent.tokens);
+            if !request.sampling.certainty {
+                assert!(got.certainty.is_empty());
+                continue;
+            }
+            assert_eq!(got.certainty.len(), got.tokens.len());
+            let whole = [request.prompt.as_slice(), &got.tokens].concat();
+            let rows = log_probs(&mut policy, &whole, 1.0);
+            for (at, certainty) in got.certainty.iter().enumerate() {
+                let row = Vec::<f64>::try_from(rows.get((request.prompt.len() + at) as i64 - 1)).unwrap();
+                let uniform = 1.0 / row.len() as f64;
+                let divergence: f64 = row.iter().map(|logp| uniform * (uniform.ln() - logp)).sum();
+                assert!((f64::from(*certainty) - divergence).abs() < 1e-4, "{certainty}, expected {divergence}");
+            }
+        }
+    }
+}
+
+#[test]
 fn scoring_survives_giving_way_and_tells_what_sampling_told() {
     let mut policy = policy("llama", 36);
     let ask = |id: u64| Request {

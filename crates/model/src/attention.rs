@@ -5,11 +5,13 @@ use std::sync::{Arc, Mutex};
 use tch::{Kind, Tensor};
 
 use crate::autograd::Differentiable;
+use crate::device::is_written_out;
 use crate::kernels::element::{view, view_mut, with_element};
 use crate::kernels::layout::Layout;
 use crate::kernels::paged::{self, BLOCK, Cache, Numbers, NumbersMut, PagedShape, Pass};
 use crate::kernels::tree::{self, Segment, Shape};
 use crate::ops::{contiguous, only, run};
+use crate::plain;
 
 /// Attention for the tokens of one forward pass. A family's layers hold no cache: the engine
 /// implements this over paged blocks, the trainer over packed trees.
@@ -82,6 +84,10 @@ impl Attention for TreeAttention {
         scale: f64,
         window: Option<usize>,
     ) -> Tensor {
+        if is_written_out(q) {
+            let out = plain::tree::attention(&self.trees.segments, [q, k, v], scale, window);
+            return out.view([q.size()[0], -1]);
+        }
         let op = TreeOp { trees: Arc::clone(&self.trees), scale, window, lse: Mutex::new(Vec::new()) };
         let out = only(run(op, &[q, k, v]));
         let n = out.size()[0];

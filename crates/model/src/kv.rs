@@ -6,10 +6,12 @@ use tch::{Device, Kind, Tensor};
 
 use crate::Config;
 use crate::attention::Attention;
+use crate::device::has_kernels;
 use crate::kernels::cached::Types;
 use crate::kernels::element::{view, view_mut};
 use crate::kernels::paged::{self, BLOCK, Bundle, Cache, Numbers, NumbersMut, PagedShape, Pass};
 use crate::ops::contiguous;
+use crate::plain::paged::{Plan, Stored};
 
 pub use crate::kernels::paged::PagedRow;
 
@@ -21,6 +23,7 @@ pub struct KvPool {
     dim: usize,
     kind: Kind,
     blocks: usize,
+    device: Device,
 }
 
 /// Keys and values of a layer, and for 8 bits the scale of each position.
@@ -50,17 +53,27 @@ impl KvPool {
             KvCache::Bf16 => Kind::BFloat16,
             KvCache::Int8 => Kind::Int8,
         };
-        let mut pool = Self { layers: Vec::new(), kv_heads: config.kv_heads, dim: config.head_dim, kind, blocks: 0 };
+        let (kv_heads, dim, device) = (config.kv_heads, config.head_dim, Device::Cpu);
+        let mut pool = Self { layers: Vec::new(), kv_heads, dim, kind, blocks: 0, device };
         pool.layers = (0..config.layers).map(|_| pool.room(0)).collect();
         pool
     }
 
+    /// The same pool without blocks, in the memory of `device`.
+    #[must_use]
+    pub fn on(mut self, device: Device) -> Self {
+        (self.device, self.blocks) = (device, 0);
+        self.layers = (0..self.layers.len()).map(|_| self.room(0)).collect();
+        self
+    }
+
     fn room(&self, blocks: usize) -> Layer {
         // Not cleared: a position is read only once it was written, and memory that is not used yet
-        // costs nothing.
+        // costs nothing. Where blocks are gathered whole, masked positions are read, and must be numbers.
+        let empty = if has_kernels(self.device) { Tensor::empty } else { Tensor::zeros };
         let make = |width: usize, kind: Kind| {
             let size = [blocks, self.kv_heads, BLOCK, width].map(|n| n as i64);
-            Tensor::empty(size, (kind, Device::Cpu))
+            empty(size, (kind, self.device))
         };
         let scales = usize::from(self.kind == Kind::Int8);
         Layer {
@@ -112,7 +125,9 @@ impl KvPool {
             assert!(row.len > 0 && row.len <= row.blocks.len() * BLOCK, "row: more positions than its blocks hold");
             assert!(row.blocks.iter().all(|&b| (b as usize) < self.blocks), "row: block outside the pool");
         }
-        PagedAttention { pool: self, rows, bundles: paged::bundles(rows) }
+        let plan = (!has_kernels(self.device)).then(|| Plan::new(rows, self.kv_heads * self.dim, self.device));
+        let bundles = if plan.is_none() { paged::bundles(rows) } else { Vec::new() };
+        PagedAttention { pool: self, rows, bundles, plan }
     }
 }
 
@@ -122,6 +137,8 @@ pub struct PagedAttention<'a> {
     pool: &'a mut KvPool,
     rows: &'a [PagedRow<'a>],
     bundles: Vec<Bundle>,
+    /// What is done instead where there are no kernels.
+    plan: Option<Plan>,
 }
 
 impl PagedAttention<'_> {
@@ -157,6 +174,11 @@ impl Attention for PagedAttention<'_> {
         let shape = PagedShape { heads: heads as usize, kv_heads, dim: dim_kept, scale: scale as f32, window };
         let layer = &self.pool.layers[layer];
         let (q, k, v) = (contiguous(q), contiguous(k), contiguous(v));
+        if let Some(plan) = &self.plan {
+            let keys = Stored { numbers: &layer.keys, scales: &layer.key_scales };
+            let values = Stored { numbers: &layer.values, scales: &layer.value_scales };
+            return plan.attend([&q, &k, &v], &keys, &values, scale, window).view([n, heads * dim]);
+        }
         let out = q.empty_like();
         let operands = [&q, &k, &v];
         match (q.kind(), self.pool.kind) {

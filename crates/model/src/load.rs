@@ -21,6 +21,9 @@ pub enum LoadError {
         /// What the checkpoint holds.
         got: Vec<i64>,
     },
+    /// Packed weights were to be computed with on a GPU.
+    #[error("weights in fewer bits: expected the CPU, whose kernels multiply them, got a GPU")]
+    Packed,
     /// No family implements this architecture.
     #[error("model_type `{0}`: expected one of {known}", known = crate::families::FAMILIES.iter().map(|f| f.name).collect::<Vec<_>>().join(", "))]
     Family(String),

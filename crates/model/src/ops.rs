@@ -1,11 +1,14 @@
 //! Fused operations on tensors, differentiable where gradients are tracked.
 
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 use crate::autograd::{Differentiable, apply, grad_enabled};
+use crate::device::{has_kernels, is_written_out};
 use crate::kernels::element::{view, view_mut, with_element};
+use crate::kernels::product::outer::{Into, Outer, outer};
 use crate::kernels::product::{self, Operands};
 use crate::kernels::{gated as gate, norm};
+use crate::plain;
 
 pub use crate::kernels::gated::Activation;
 pub use crate::kernels::norm::Norm;
@@ -24,6 +27,16 @@ pub(crate) fn run(op: impl Differentiable + 'static, inputs: &[&Tensor]) -> Vec<
     }
 }
 
+/// The rows of `x` `[n, ..]` with these numbers.
+pub fn select(x: &Tensor, rows: &[i64]) -> Tensor {
+    x.index_select(0, &index(x, rows))
+}
+
+/// Numbers of rows, where `x` lies.
+pub fn index(x: &Tensor, rows: &[i64]) -> Tensor {
+    Tensor::from_slice(rows).to_device(x.device())
+}
+
 pub(crate) fn only(mut tensors: Vec<Tensor>) -> Tensor {
     tensors.pop().expect("the operation has one output")
 }
@@ -35,7 +48,7 @@ const AMX_ROWS: i64 = 17;
 fn is_own(x: &Tensor, weight: &Tensor) -> bool {
     x.dim() == 2
         && x.kind() == weight.kind()
-        && x.device() == Device::Cpu
+        && has_kernels(x.device())
         && !(x.kind() == Kind::BFloat16 && x.size()[0] >= AMX_ROWS && crate::kernels::has_amx_bf16())
 }
 
@@ -72,7 +85,7 @@ impl Differentiable for Product {
 
     fn backward(&self, saved: &[Tensor], grads: &[Option<Tensor>]) -> Vec<Option<Tensor>> {
         let Some(dy) = &grads[0] else { return saved.iter().map(|_| None).collect() };
-        let mut flow = vec![Some(dy.matmul(&saved[1])), Some(dy.tr().matmul(&saved[0]))];
+        let mut flow = vec![Some(input_gradient(dy, &saved[1])), Some(weight_gradient(dy, &saved[0]))];
         if saved.len() > 2 {
             flow.push(Some(dy.sum_dim_intlist([0].as_slice(), false, dy.kind())));
         }
@@ -90,6 +103,62 @@ fn multiply(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, kind: Kind) -> T
         with_element!(kind, Y => product::multiply::<T, T, Y>(operands, view_mut(&y)));
     });
     y
+}
+
+/// Whether a gradient is made by the kernels here: they are faster than libtorch's in f32 and for bf16 on CPUs
+/// without products of it, and not where there are such products.
+fn is_own_gradient(dy: &Tensor, other: &Tensor) -> bool {
+    is_own(dy, other) && (dy.kind() == Kind::Float || !crate::has_bf16_products())
+}
+
+/// The gradient `dy W` `[n, in]` of a product's input, for `dy` `[n, out]` and `weight` `[out, in]`.
+pub fn input_gradient(dy: &Tensor, weight: &Tensor) -> Tensor {
+    if !is_own_gradient(dy, weight) {
+        return dy.matmul(weight);
+    }
+    let dy = contiguous(dy);
+    let dx = Tensor::empty([dy.size()[0], weight.size()[1]], (dy.kind(), dy.device()));
+    let k = dy.size()[1] as usize;
+    with_element!(dy.kind(), T => {
+        outer::<T, T>(Outer { a: view(&dy), transposed: true, b: view(weight), k }, Into::Set, view_mut(&dx));
+    });
+    dx
+}
+
+/// The gradient `dy^T x` `[out, in]` of a product's weight, for `dy` `[n, out]` and `x` `[n, in]`.
+pub fn weight_gradient(dy: &Tensor, x: &Tensor) -> Tensor {
+    if !is_own_gradient(dy, x) {
+        return dy.tr().matmul(x);
+    }
+    let dw = Tensor::empty([dy.size()[1], x.size()[1]], (dy.kind(), dy.device()));
+    weight_products(dy, x, Into::Set, &dw);
+    dw
+}
+
+/// Adds the gradient `dy^T x` of a product's weight to `sum` `[out, in]` in f32.
+pub fn add_weight_gradient(sum: &Tensor, dy: &Tensor, x: &Tensor) {
+    if is_own_gradient(dy, x) {
+        weight_products(dy, x, Into::Add, sum);
+    } else if dy.kind() == Kind::Float {
+        let _ = sum.shallow_clone().addmm_(&dy.tr(), x);
+    } else {
+        let _ = sum.shallow_clone().g_add_(&dy.tr().matmul(x));
+    }
+}
+
+fn weight_products(dy: &Tensor, x: &Tensor, into: Into, dw: &Tensor) {
+    let (dy, x) = (contiguous(dy), contiguous(x));
+    let k = dy.size()[0] as usize;
+    if k == 0 {
+        if into == Into::Set {
+            let _ = dw.shallow_clone().zero_();
+        }
+        return;
+    }
+    with_element!(dy.kind(), T => {
+        let o = Outer { a: view::<T>(&dy), transposed: false, b: view(&x), k };
+        with_element!(dw.kind(), Y => outer::<T, Y>(o, into, view_mut(dw)));
+    });
 }
 
 struct RmsNorm {
@@ -116,6 +185,9 @@ impl Differentiable for RmsNorm {
 
 /// RMSNorm (Zhang and Sennrich, 1910.07467) of the last dimension: `x` `[.., h]`, `weight` `[h]`.
 pub fn rms_norm(x: &Tensor, weight: &Tensor, norm: Norm) -> Tensor {
+    if is_written_out(x) {
+        return plain::rms_norm(x, weight, norm);
+    }
     only(run(RmsNorm { norm }, &[x, weight]))
 }
 
@@ -144,5 +216,8 @@ impl Differentiable for Gated {
 
 /// `activation(gate) * up` for rows `[n, 2 i]` that hold gate and up side by side: `[n, i]`.
 pub fn gated(gate_up: &Tensor, activation: Activation) -> Tensor {
+    if is_written_out(gate_up) {
+        return plain::gated(gate_up, activation);
+    }
     only(run(Gated { activation }, &[gate_up]))
 }

@@ -34,6 +34,13 @@ impl Parameter {
         of(&self.master) + if own { of(&self.compute) } else { 0 } + self.packed.as_ref().map_or(0, Packed::bytes)
     }
 
+    /// Room in this machine's memory for what the master holds.
+    pub(crate) fn staged(&self) -> Self {
+        let master = Tensor::empty(self.master.size(), (self.master.kind(), Device::Cpu));
+        let (name, parts, compute) = (self.name.clone(), self.parts.clone(), master.shallow_clone());
+        Self { name, master, compute, parts, width: self.width, packed: None }
+    }
+
     /// The checkpoint's tensors as views of the master.
     pub fn named(&self) -> impl Iterator<Item = (&str, Tensor)> {
         self.parts.iter().map(|(name, first, rows)| (name.as_str(), self.master.narrow(0, *first as i64, *rows as i64)))

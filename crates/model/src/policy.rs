@@ -1,13 +1,15 @@
 //! The policy: weights and their version.
 
 use relign_core::{Dtype, RolloutWeights};
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
+use crate::device::has_kernels;
 use crate::families::{FAMILIES, Family, FamilyEntry};
 use crate::fill::fill;
 use crate::kernels::adamw;
 use crate::kernels::element::{view, view_mut};
 use crate::parameters::{Builder, Keep, Parameter};
+use crate::plain;
 use crate::source::Source;
 use crate::{AdamWStep, Config, LoadError};
 
@@ -18,6 +20,7 @@ pub struct Policy {
     parameters: Vec<Parameter>,
     kind: Kind,
     version: u64,
+    device: Device,
 }
 
 /// The type `dtype` stands for on this CPU: `auto` is bf16 where the CPU multiplies it in hardware.
@@ -28,6 +31,15 @@ pub fn resolve_dtype(dtype: Dtype) -> Kind {
         Dtype::Bf16 => Kind::BFloat16,
         Dtype::Auto if has_bf16_products() => Kind::BFloat16,
         Dtype::Auto => Kind::Float,
+    }
+}
+
+/// The type `dtype` stands for on `device`: on a GPU, `auto` is bf16.
+#[must_use]
+pub fn resolve_dtype_on(dtype: Dtype, device: Device) -> Kind {
+    match dtype {
+        Dtype::Auto if device != Device::Cpu => Kind::BFloat16,
+        other => resolve_dtype(other),
     }
 }
 
@@ -87,12 +99,37 @@ impl Policy {
         keep: Keep,
         weights: RolloutWeights,
     ) -> Result<Self, LoadError> {
-        let mut policy = Self { config: config.clone(), parameters: Vec::new(), kind, version: 0 };
+        let mut policy = Self { config: config.clone(), parameters: Vec::new(), kind, version: 0, device: Device::Cpu };
         let mut builder = Builder::new(Some(source), kind, keep, weights, &mut policy.parameters);
         // The family that is made here holds nothing that its parameters do not.
         drop((family_of(config)?.build)(config, &mut builder)?);
         fill(&policy.parameters, source)?;
         Ok(policy)
+    }
+
+    /// The policy with its weights on `device`, f32 masters and what is computed with alike. Whatever computes with it
+    /// afterwards does so there.
+    ///
+    /// # Errors
+    /// If some weights are packed: those are for CPUs.
+    pub fn on(mut self, device: Device) -> Result<Self, LoadError> {
+        if device != Device::Cpu && self.parameters.iter().any(|p| p.packed.is_some()) {
+            return Err(LoadError::Packed);
+        }
+        self.device = device;
+        for parameter in &mut self.parameters {
+            let shared = parameter.compute.data_ptr() == parameter.master.data_ptr();
+            parameter.master = parameter.master.to_device(device);
+            parameter.compute =
+                if shared { parameter.master.shallow_clone() } else { parameter.compute.to_device(device) };
+        }
+        Ok(self)
+    }
+
+    /// Where the weights lie.
+    #[must_use]
+    pub fn device(&self) -> Device {
+        self.device
     }
 
     /// A family over this policy's weights; it shares their memory and so follows every update.
@@ -103,8 +140,12 @@ impl Policy {
 
     /// A family that reads its linear layers as `weights` says. Packed copies follow every
     /// [`publish`](Self::publish); no gradient flows through them.
+    ///
+    /// # Panics
+    /// If `weights` are packed and the policy is not on the CPU.
     #[must_use]
     pub fn sampling_family(&mut self, weights: RolloutWeights) -> Box<dyn Family> {
+        assert!(weights == RolloutWeights::Full || self.device == Device::Cpu, "packed weights are for CPUs");
         let config = self.config.clone();
         let mut builder = Builder::new(None, self.kind, Keep::Masters, weights, &mut self.parameters);
         let entry = family_of(&config).expect("known since loading");
@@ -156,6 +197,9 @@ impl Policy {
     /// Takes one AdamW step on parameter `index` with an f32 gradient and its moments.
     pub fn update(&mut self, index: usize, grad: &Tensor, m: &Tensor, v: &Tensor, step: AdamWStep) {
         let parameter = &self.parameters[index];
+        if !has_kernels(self.device) {
+            return plain::adamw::update(&parameter.master, grad, m, v, step);
+        }
         adamw::update(view_mut(&parameter.master), view(grad), view_mut(m), view_mut(v), step);
     }
 
@@ -199,7 +243,17 @@ impl Policy {
                 }
             }
         }
-        fill(&self.parameters, source)
+        if self.device == Device::Cpu {
+            return fill(&self.parameters, source);
+        }
+        // Rows are read into this machine's memory, and cross over whole.
+        let staged: Vec<Parameter> = self.parameters.iter().map(Parameter::staged).collect();
+        fill(&staged, source)?;
+        for (parameter, staged) in self.parameters.iter().zip(&staged) {
+            parameter.master.shallow_clone().copy_(&staged.master);
+            parameter.compute.shallow_clone().copy_(&staged.master);
+        }
+        Ok(())
     }
 
     /// A second policy with its own copy of the weights, for a reference that stays behind.
@@ -221,6 +275,7 @@ impl Policy {
                 }
             })
             .collect();
-        Self { config: self.config.clone(), parameters, kind: self.kind, version: self.version }
+        let Self { kind, version, device, .. } = *self;
+        Self { config: self.config.clone(), parameters, kind, version, device }
     }
 }

@@ -1,12 +1,14 @@
 //! Rotary position embedding (Su et al., 2104.09864), differentiable where gradients are tracked.
 
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 use crate::Rope;
 use crate::autograd::Differentiable;
+use crate::device::is_written_out;
 use crate::kernels::element::{view, view_mut, with_element};
 use crate::kernels::rope::{self, Place, Turn};
 use crate::ops::{contiguous, only, run};
+use crate::plain;
 
 /// The rotations of some positions, one table for each of a model's sets of frequencies. A layer takes
 /// the table that is its own; most models have one.
@@ -27,6 +29,13 @@ impl Rotary {
     #[must_use]
     pub fn new(positions: &[i64], ropes: &[&Rope]) -> Self {
         Self { tables: ropes.iter().map(|rope| Rotation::new(positions, rope)).collect() }
+    }
+
+    /// The same tables on `device`.
+    #[must_use]
+    pub fn to_device(&self, device: Device) -> Self {
+        let moved = |table: &Rotation| Rotation { cos: table.cos.to_device(device), sin: table.sin.to_device(device) };
+        Self { tables: self.tables.iter().map(moved).collect() }
     }
 
     /// The table of set `index`.
@@ -93,6 +102,9 @@ impl Differentiable for Rotate {
 
 /// Rotates heads `[n, heads, head_dim]` to their positions.
 pub fn rotate(x: &Tensor, rotation: &Rotation) -> Tensor {
+    if is_written_out(x) {
+        return plain::rotate(x, &rotation.cos, &rotation.sin);
+    }
     only(run(Rotate { rotation: rotation.shallow_clone() }, &[x]))
 }
 
@@ -167,6 +179,12 @@ pub fn split_rotate(
     kv_heads: usize,
     head_dim: usize,
 ) -> (Tensor, Tensor, Tensor) {
+    if is_written_out(qkv) {
+        let [q, kv, dim] = [heads, kv_heads, head_dim].map(|n| n as i64);
+        let parts = qkv.split_with_sizes([q * dim, kv * dim, kv * dim], 1);
+        let part = |i: usize, heads: i64| parts[i].reshape([-1, heads, dim]);
+        return (rotate(&part(0, q), rotation), rotate(&part(1, kv), rotation), part(2, kv));
+    }
     let op = SplitRotate { rotation: rotation.shallow_clone(), heads, kv_heads, head_dim };
     let mut parts = run(op, &[qkv]).into_iter();
     let mut next = || parts.next().expect("three outputs");

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use common::{floats, gap};
 use relign_model::attention::TreeAttention;
+use relign_model::device::WithoutKernels;
 use relign_model::kv::{KvPool, PagedRow};
 use relign_model::{Checkpoint, Config, FAMILIES, Family, Kind, LoadError, Policy, Tensor};
 use serde::Deserialize;
@@ -114,6 +115,16 @@ const PAGED: [f64; 2] = [2e-5, 0.3];
 
 #[test]
 fn logits_are_transformers_packed_and_paged() {
+    logits_are_transformers();
+}
+
+#[test]
+fn logits_without_kernels_are_transformers() {
+    let _without = WithoutKernels::new();
+    logits_are_transformers();
+}
+
+fn logits_are_transformers() {
     let fixture = fixture();
     let _no_grad = relign_model::no_grad_guard();
     for (family, variants) in &fixture.families {
@@ -194,6 +205,13 @@ fn compare(kind: Kind, tolerance: f64) {
 
 #[test]
 fn gradients_are_transformers() {
+    compare(Kind::Float, 5e-5);
+}
+
+/// What runs on a GPU, on the CPU.
+#[test]
+fn gradients_without_kernels_are_transformers() {
+    let _without = WithoutKernels::new();
     compare(Kind::Float, 5e-5);
 }
 

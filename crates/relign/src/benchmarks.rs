@@ -12,7 +12,7 @@ use crate::cli::Usage;
 use crate::recipe_file;
 
 /// The strategy of benchmarks whose samples are independent answers.
-const SAMPLE: &str = "sample";
+pub(crate) const SAMPLE: &str = "sample";
 
 /// The benchmarks that `name` means: a TOML file, or a built-in one and its variants.
 ///
@@ -40,9 +40,23 @@ pub(crate) fn check(benchmark: &Benchmark) -> anyhow::Result<()> {
         section("reward", &reward.name, &reward.settings).map_err(wrong)?;
     }
     section("strategy", &benchmark.strategy.name, &benchmark.strategy.settings).map_err(wrong)?;
-    if benchmark.strategy.name != "sample" || !benchmark.strategy.settings.is_empty() {
+    let Benchmark { strategy: own, samples, sampling, .. } = benchmark;
+    if own.name == SAMPLE {
+        if own.settings.is_empty() {
+            return Ok(());
+        }
+        let got = serde_json::Value::from(own.settings.clone());
         let message = "strategy: expected `sample` without settings (`samples` says how many), got";
-        return Err(wrong(anyhow::anyhow!("{message} `{}`", benchmark.strategy.name)));
+        return Err(wrong(anyhow::anyhow!("{message} {got}")));
+    }
+    if *samples != 1 {
+        let message = "samples: expected 1 where a strategy chooses the answer";
+        return Err(wrong(anyhow::anyhow!("{message} (`{}` has settings of its own), got {samples}", own.name)));
+    }
+    if sampling.temperature == 0.0 && !strategy(benchmark)?.linear() {
+        let message =
+            "sampling.temperature: expected more than 0, got 0: all that the strategy asks for would be the same";
+        return Err(wrong(anyhow::anyhow!(message)));
     }
     Ok(())
 }

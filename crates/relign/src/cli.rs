@@ -115,6 +115,14 @@ with \"score\": \"...\" beside it, that answer is scored and none is sampled.")]
   relign eval smollm2 --task gsm8k --set path=data/gsm8k --out results/gsm8k
   relign eval http://localhost:8000/v1 --task arithmetic      any OpenAI-compatible server")]
     Eval(commands::eval::Asked),
+    /// Spend more computation on each task: strategies such as best_of_n, self_consistency, beam and mcts
+    #[command(after_help = "Examples:
+  relign search --task gsm8k --strategy 'self_consistency(n=16)' --model qwen --limit 50
+  relign search --task gsm8k --strategy 'mcts(simulations=32)' --budget 4096 --model qwen --out runs/mcts
+  relign search compare --task gsm8k --strategies greedy,beam,mcts --budgets 1024,4096 --model qwen
+
+Killed, the same call with --out goes on where it was. `relign tree` shows what grew.")]
+    Search(Box<commands::search::Asked>),
     /// Judge an answer against the right one, by exact mathematics
     #[command(after_help = "Examples:
   relign verify '\\frac{1}{2}' 'So it is $0.5$.'
@@ -241,6 +249,7 @@ impl Command {
             Self::Generate(asked) => commands::generate::run(&asked, json),
             Self::Chat(asked) => commands::chat::run(&asked, json),
             Self::Eval(asked) => commands::eval::run(&asked, json),
+            Self::Search(asked) => commands::search::run(&asked, json),
             Self::Verify(asked) => commands::verify::run(&asked, json),
             Self::Sandbox(asked) => commands::sandbox::run(&asked, json),
             Self::List(asked) => commands::list::run(&asked, json),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use relign_core::{Completion, Dtype, Generate, GenerateError, Message, Request, Sampling, Tokenize};
+use relign_core::{Completion, Generate, GenerateError, Message, Request, Sampling, Tokenize};
 use relign_engine::Engine;
 use relign_engine::remote::{Address, ApiKey, Prompts, Remote, RemoteOptions};
 use relign_model::{Checkpoint, Policy, Tokenizer};
@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::cli::Usage;
 use crate::commands::sampling::{SamplingArgs, at_least_one};
-use crate::loaded::{Loaded, Read, kind_name};
+use crate::loaded::{Compute, Loaded, Read, kind_name};
 use crate::models;
 
 /// Where a key is looked for.
@@ -87,6 +87,8 @@ pub(crate) struct Generator {
     pub(crate) vocabulary: Option<Arc<Tokenizer>>,
     /// What was read or asked.
     pub(crate) path: PathBuf,
+    /// Where it is computed, as far as it is known.
+    pub(crate) device: String,
     /// The type of products, as far as it is known.
     pub(crate) dtype: &'static str,
     /// The weights, where they are here.
@@ -126,10 +128,10 @@ impl Generator {
         server: &ServerArgs,
     ) -> anyhow::Result<Self> {
         sampling.check()?; // before the model is loaded: a typo is answered at once
-        let (dtype, read) = (sampling.dtype, sampling.read());
+        let (compute, read) = (sampling.compute(), sampling.read());
         if Address::is_one(model) {
-            if (dtype, read) != (Dtype::Auto, Read::default()) {
-                let options = "--dtype, --weights and --kv-cache";
+            if (compute, read) != (Compute::default(), Read::default()) {
+                let options = "--device, --dtype, --weights and --kv-cache";
                 return Err(Usage::error(format!("{options} are for a model here; MODEL is {model}")));
             }
             if sampling.base.is_some() {
@@ -140,12 +142,12 @@ impl Generator {
         if let Some(option) = server.given() {
             return Err(Usage::error(format!("{option} is for a server, http://HOST:PORT/v1; MODEL is {model}")));
         }
-        let mut loaded = Loaded::open_to_sample(model, sampling.base.as_deref(), dtype, read.weights)?;
+        let mut loaded = Loaded::open_to_sample(model, sampling.base.as_deref(), compute, read.weights)?;
         let engine = loaded.engine(read, sequences, 0)?;
         let Loaded { path, policy, tokenizer } = loaded;
-        let dtype = kind_name(policy.kind());
+        let (device, dtype) = (compute.device.to_string(), kind_name(policy.kind()));
         let (source, vocabulary) = (Source::Local(Box::new(engine)), Some(Arc::clone(&tokenizer)));
-        Ok(Self { source, tokenizer, vocabulary, path, dtype, _policy: Some(policy) })
+        Ok(Self { source, tokenizer, vocabulary, path, device, dtype, _policy: Some(policy) })
     }
 
     fn connect(model: &str, server: &ServerArgs) -> anyhow::Result<Self> {
@@ -163,7 +165,8 @@ impl Generator {
             None => Arc::new(ServerTemplate),
         };
         let (path, source) = (PathBuf::from(remote.url()), Source::Server(Box::new(remote)));
-        Ok(Self { source, tokenizer, vocabulary, path, dtype: "the server's own", _policy: None })
+        let (device, dtype) = ("the server's own".to_owned(), "the server's own");
+        Ok(Self { source, tokenizer, vocabulary, path, device, dtype, _policy: None })
     }
 
     /// How `asked` wants answers sampled; `max_tokens` is taken where it names no limit.
@@ -192,6 +195,16 @@ impl Generator {
         match &self.source {
             Source::Local(_) => known,
             Source::Server(remote) => remote.stats().generated_tokens,
+        }
+    }
+}
+
+impl Source {
+    /// Tokens of prompts read so far and those of them that were there already; of a server neither is known.
+    pub(crate) fn read(&self) -> (u64, u64) {
+        match self {
+            Self::Local(engine) => (engine.stats().prompt_tokens, engine.stats().cached_tokens),
+            Self::Server(_) => (0, 0),
         }
     }
 }

@@ -6,15 +6,49 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use indicatif::ProgressBar;
-use relign_core::{Dtype, KvCache, RolloutWeights, Seed};
+use relign_core::{Device, Dtype, KvCache, RolloutWeights, Seed};
 use relign_engine::{Engine, EngineOptions};
 use relign_model::{
-    Checkpoint, CheckpointError, Config, Kind, LoadError, Policy, Rows, Source, Take, Tokenizer, read_rows,
-    resolve_dtype,
+    Checkpoint, CheckpointError, Config, Kind, LoadError, Policy, Rows, Source, Take, Tokenizer, device, read_rows,
+    resolve_dtype_on,
 };
 use sha2::{Digest, Sha256};
 
+use crate::cli::Usage;
 use crate::models;
+
+/// Where a model is computed, and in which type.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Compute {
+    /// Where.
+    pub(crate) device: Device,
+    /// In which type.
+    pub(crate) dtype: Dtype,
+}
+
+impl From<Dtype> for Compute {
+    fn from(dtype: Dtype) -> Self {
+        Self { dtype, ..Self::default() }
+    }
+}
+
+impl Compute {
+    /// libtorch's names of both, the device made ready, for weights of linear layers that are read as `weights`.
+    ///
+    /// # Errors
+    /// If there is no such device, or it does not read such weights.
+    pub(crate) fn open(self, weights: RolloutWeights) -> anyhow::Result<(relign_model::Device, Kind)> {
+        if self.device != Device::Cpu && weights != RolloutWeights::Full {
+            let got = serde_json::to_value(weights)?;
+            return Err(Usage::error(format!(
+                "weights in fewer bits: expected full on {}, for their products are for CPUs, got {got}",
+                self.device
+            )));
+        }
+        let device = device::open(self.device)?;
+        Ok((device, resolve_dtype_on(self.dtype, device)))
+    }
+}
 
 /// A model's weights and tokenizer, read from a checkpoint.
 pub(crate) struct Loaded {
@@ -30,9 +64,10 @@ impl Loaded {
     /// Reads MODEL (a built-in name, a folder, a GGUF file, a hub id or a run's folder) to train it.
     ///
     /// # Errors
-    /// If there is no such model or it cannot be read.
-    pub(crate) fn open(model: &str, dtype: Dtype) -> anyhow::Result<Self> {
-        Self::read(model, None, &|config, source| Policy::load(config, source, resolve_dtype(dtype)))
+    /// If there is no such model or device, or it cannot be read.
+    pub(crate) fn open(model: &str, compute: impl Into<Compute>) -> anyhow::Result<Self> {
+        let (device, kind) = compute.into().open(RolloutWeights::Full)?;
+        Self::read(model, None, &|config, source| Policy::load(config, source, kind)?.on(device))
     }
 
     /// Reads MODEL to sample from it alone, which takes less memory. A PEFT folder is merged into the
@@ -43,10 +78,11 @@ impl Loaded {
     pub(crate) fn open_to_sample(
         model: &str,
         base: Option<&str>,
-        dtype: Dtype,
+        compute: impl Into<Compute>,
         weights: RolloutWeights,
     ) -> anyhow::Result<Self> {
-        Self::read(model, base, &|config, source| Policy::load_to_sample(config, source, resolve_dtype(dtype), weights))
+        let (device, kind) = compute.into().open(weights)?;
+        Self::read(model, base, &|config, source| Policy::load_to_sample(config, source, kind, weights)?.on(device))
     }
 
     /// A model of the shape that a GGUF file's header tells, its weights drawn at random: for measurements of what
@@ -54,13 +90,19 @@ impl Loaded {
     ///
     /// # Errors
     /// If there is no such header.
-    pub(crate) fn open_random(model: &str, dtype: Dtype, weights: RolloutWeights) -> anyhow::Result<Self> {
+    pub(crate) fn open_random(
+        model: &str,
+        compute: impl Into<Compute>,
+        weights: RolloutWeights,
+    ) -> anyhow::Result<Self> {
+        let (device, kind) = compute.into().open(weights)?;
         let path = PathBuf::from(model);
         let checkpoint = Checkpoint::open_header(&path)?;
         let tokenizer = Arc::new(checkpoint.tokenizer()?);
         let bar = models::progress::numbers("drawing the weights", numbers(&checkpoint)?);
         let source = Watched { of: &Random(&checkpoint), bar: &bar };
-        let policy = Policy::load_to_sample(checkpoint.config(), &source, resolve_dtype(dtype), weights)
+        let policy = Policy::load_to_sample(checkpoint.config(), &source, kind, weights)
+            .and_then(|policy| policy.on(device))
             .with_context(|| format!("model {}", path.display()))?;
         bar.finish_and_clear();
         Ok(Self { path, policy, tokenizer })

@@ -11,7 +11,9 @@ mod memory;
 mod models;
 mod recipe_file;
 mod registry;
+mod reward_models;
 mod sampler;
+mod searches;
 mod sinks;
 
 use std::process::ExitCode;

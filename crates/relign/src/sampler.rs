@@ -5,14 +5,14 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use relign_core::{
-    Environment, Estimate, EvalSection, Event, GenerateError, Recipe, Reward, RolloutError, Rollouts, Sampling, Seed,
-    Sink, Spent, Split, Task, Tree, find,
+    Environment, Estimate, EvalSection, Event, GenerateError, Recipe, Reward, RolloutError, Rollouts, Sampling, Scorer,
+    Seed, Sink, Spent, Split, Task, Tree, find,
 };
 use relign_engine::Engine;
 use relign_model::Tokenizer;
 use relign_search::{Driver, Judge, Options, STRATEGIES, StrategyFactory};
 
-use crate::judged;
+use crate::{judged, reward_models};
 
 /// Makes the samples of a run.
 pub(crate) struct Sampler {
@@ -21,6 +21,8 @@ pub(crate) struct Sampler {
     judge: Judge,
     own: Judge,
     strategy: Box<dyn StrategyFactory>,
+    /// The reward model that the strategy's scorer asks.
+    scorer: Option<Box<dyn Scorer>>,
     sampling: Sampling,
     seed: Seed,
     measured: Measured,
@@ -59,6 +61,7 @@ impl Sampler {
             judge: Judge::new(reward, threads, limit)?,
             own: Judge::new(own, threads, limit)?,
             strategy: (strategy.build)(section.settings.clone().into())?,
+            scorer: reward_models::of_strategy(section)?,
             sampling: recipe.sampling.clone(),
             seed: recipe.seed,
             measured: Measured { environment, section: recipe.eval.clone() },
@@ -95,7 +98,7 @@ impl relign_train::Sampler for Sampler {
             step,
             interrupt: Arc::clone(&self.interrupt),
             progress: Some(&mut progress),
-            options: Options::default(),
+            options: Options { scorer: self.scorer.as_deref(), ..Options::default() },
         };
         driver.run(tasks, each)
     }

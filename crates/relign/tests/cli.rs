@@ -98,7 +98,7 @@ fn doctor_finds_the_allocator_at_work_in_libtorch() {
     let find = |what: &str| lines.iter().find(|line| line["what"] == what).unwrap();
     assert_eq!(find("allocator")["found"], "mimalloc serves libtorch too and keeps its memory");
     assert!(find("libtorch")["found"].as_str().unwrap().starts_with("2.11."));
-    for what in ["cpu", "dtype", "threads", "memory", "disk", "huge pages", "cuda", "python"] {
+    for what in ["cpu", "dtype", "threads", "memory", "disk", "huge pages", "devices", "python"] {
         assert!(!find(what)["found"].as_str().unwrap().is_empty());
     }
 }

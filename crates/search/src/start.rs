@@ -16,7 +16,7 @@ pub struct Start<'a> {
     pub tokenizer: &'a dyn Tokenize,
     /// Final answers and which of them are the same.
     pub answers: &'a dyn Answers,
-    /// What the scorer `reward_model` asks.
+    /// What the scorers `outcome`, `process` and `reward_model` ask.
     pub scorer: Option<&'a dyn Scorer>,
     /// What tries out the steps of a strategy whose steps must work: their value is 1 where they do, else 0.
     pub checker: Option<&'a dyn Scorer>,

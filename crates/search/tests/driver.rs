@@ -68,8 +68,8 @@ impl Generate for Script {
 
 fn say(id: u64, text: String, finish: Finish) -> Completion {
     let tokens: Vec<u32> = text.bytes().map(u32::from).collect();
-    let (logprobs, odds, prompt_odds) = (vec![-1.0; tokens.len()], Vec::new(), Vec::new());
-    Completion { id, logprobs, tokens, text, finish, version: 3, odds, prompt_odds }
+    let (logprobs, odds, prompt_odds, certainty) = (vec![-1.0; tokens.len()], Vec::new(), Vec::new(), Vec::new());
+    Completion { id, logprobs, tokens, text, finish, version: 3, odds, prompt_odds, certainty }
 }
 
 /// A prompt is the number in the user's message, repeated as often as it says.

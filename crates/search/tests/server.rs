@@ -65,8 +65,9 @@ impl Generate for Blind {
         }
         let text = format!("{said}:{}", request.seed.below(0, 1000));
         let (tokens, logprobs, finish) = (Vec::new(), Vec::new(), Finish::Stop);
-        let (odds, prompt_odds) = (Vec::new(), Vec::new());
-        Ok(vec![Completion { id: request.id, tokens, logprobs, text, finish, version: 0, odds, prompt_odds }])
+        let (odds, prompt_odds, certainty) = (Vec::new(), Vec::new(), Vec::new());
+        let (id, version) = (request.id, 0);
+        Ok(vec![Completion { id, tokens, logprobs, text, finish, version, odds, prompt_odds, certainty }])
     }
 
     fn in_flight(&self) -> usize {

@@ -119,6 +119,16 @@ fn settings_that_make_no_sense_are_refused_before_work() {
         ("best_of_n", json!({"n": 0}), "strategy.n: expected at least 1, got 0"),
         ("best_of_n", json!({"scorer": {"name": "vibes"}}), "strategy.scorer.name: unknown scorer `vibes`"),
         ("best_of_n", json!({"scorer": {"name": "logprob", "men": 1}}), "strategy.scorer.men: unknown field `men`"),
+        (
+            "best_of_n",
+            json!({"scorer": {"name": "outcome"}}),
+            "strategy.scorer.model: expected a reward model, got none",
+        ),
+        (
+            "best_of_n",
+            json!({"scorer": {"name": "process", "model": "m", "separator": ""}}),
+            "strategy.scorer.separator: expected text, got none",
+        ),
         ("self_consistency", json!({"confidence": 0.5}), "strategy.confidence: expected more than 0.5"),
         ("beam", json!({"n": 10, "width": 4}), "strategy.n: expected a multiple of width (4), got 10"),
         ("beam", json!({"width": 0}), "strategy.width: expected at least 1, got 0"),
@@ -160,6 +170,24 @@ fn a_scorer_that_needs_what_the_engine_does_not_tell_is_an_error() {
         let error = Round::of(&*strategy).run(&mut engine).unwrap_err().to_string();
         assert!(error.contains("task t/0: scorer: the engine") && error.contains(said), "{error}");
     }
+}
+
+#[test]
+fn the_most_certain_answer_is_chosen_and_engines_tell_it_where_it_is_asked_for() {
+    let certain = factory("best_of_n", json!({"n": 8, "scorer": {"name": "certainty"}}));
+    let tree = Round::of(&*certain).run(&mut Script::new(1)).unwrap().remove(0);
+    let mean = |id: usize| {
+        let certainty = &tree.nodes[id].certainty;
+        assert_eq!(certainty.len(), tree.nodes[id].tokens.len());
+        certainty.iter().map(|&c| f64::from(c)).sum::<f64>() / certainty.len() as f64
+    };
+    let means: Vec<f64> = tree.leaves().map(mean).collect();
+    let most = means.iter().copied().fold(0.0, f64::max);
+    assert!(means.len() == 8 && means.iter().any(|&mean| mean < most));
+    assert_eq!(mean(tree.chosen.unwrap()), most);
+    let likely = factory("best_of_n", json!({"n": 8}));
+    let tree = Round::of(&*likely).run(&mut Script::new(1)).unwrap().remove(0);
+    assert!(tree.nodes.iter().all(|node| node.certainty.is_empty()));
 }
 
 #[test]

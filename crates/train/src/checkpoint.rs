@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use relign_core::Estimate;
-use relign_model::{Checkpoint, Kind, Tensor, Tokenizer, save_folder};
+use relign_model::{Checkpoint, Device, Kind, Tensor, Tokenizer, save_folder};
 use serde::{Deserialize, Serialize};
 
 use crate::{TrainError, Trainer};
@@ -154,6 +154,7 @@ fn write(dir: &Path, trainer: &Trainer, tokenizer: &Tokenizer, progress: &Progre
         .map_err(|e| TrainError::Checkpoint { path: dir.to_owned(), what: e.to_string() })?;
     let moments = dir.join(MOMENTS);
     let state = trainer.optimizer().state(policy);
+    let state: Vec<_> = state.into_iter().map(|(name, tensor)| (name, tensor.to_device(Device::Cpu))).collect();
     Tensor::write_safetensors(&state, &moments)
         .map_err(|e| TrainError::Checkpoint { path: moments.clone(), what: e.to_string() })?;
     sync(&moments)?;

@@ -1,6 +1,7 @@
 //! AdamW's state, the learning rate's course and the gradients' sums.
 
 use relign_core::{OptimizerSection, Schedule};
+use relign_model::ops::add_weight_gradient;
 use relign_model::{AdamWStep, Kind, Policy, Tensor, take_grad};
 
 /// AdamW with f32 states for every weight of a policy.
@@ -60,14 +61,10 @@ impl Optimizer {
         add(&mut self.grads[index], grad);
     }
 
-    /// Adds the product `left` `[a, n]` times `right` `[n, b]` to the sum of parameter `index`.
-    pub fn add_product(&mut self, index: usize, left: &Tensor, right: &Tensor) {
-        match &mut self.grads[index] {
-            Some(sum) if left.kind() == Kind::Float => {
-                let _ = sum.f_addmm_(left, right).expect("shapes of a weight and its gradient agree");
-            }
-            sum => add(sum, left.matmul(right)),
-        }
+    /// Adds the gradient `dy^T x` of parameter `index`, a product's weight, for `dy` `[n, out]` and `x` `[n, in]`.
+    pub fn add_product(&mut self, index: usize, dy: &Tensor, x: &Tensor) {
+        let zeros = || Tensor::zeros([dy.size()[1], x.size()[1]], (Kind::Float, dy.device()));
+        add_weight_gradient(self.grads[index].get_or_insert_with(zeros), dy, x);
     }
 
     /// The sum of parameter `index`, if anything was collected since the last step.

@@ -2,7 +2,7 @@
 
 use relign_core::{OptimizerSection, Seed, Tree, UpdateMetrics};
 use relign_model::logits::TokenStats;
-use relign_model::ops::logits;
+use relign_model::ops::{index, input_gradient, logits, select};
 use relign_model::{Family, Policy, Tensor, no_grad_guard};
 
 use crate::{Algorithm, Batch, Optimizer, Packed, PolicyOutput, Sample, TrainError, pack, trunk};
@@ -215,7 +215,7 @@ impl Trainer {
         let mut logp = Vec::with_capacity(part.targets.len());
         for block in blocks(part, self.rows_at_once()) {
             for chunk in chunks(block.0, self.rows_at_once()) {
-                let picked = hidden.index_select(0, &Tensor::from_slice(&part.rows[chunk.clone()]));
+                let picked = select(&hidden, &part.rows[chunk.clone()]);
                 let logits = logits(&picked, family.head().weight());
                 logp.extend(TokenStats::of(&logits, &part.targets[chunk], self.options.temperature).logp);
             }
@@ -337,17 +337,17 @@ impl HeadPass<'_> {
             let local = piece.start - range.start..piece.end - range.start;
             let targets = &part.targets[piece.clone()];
             stats.backward(&logits, targets, self.temperature, &d_logp[local.clone()], &d_entropy[local]);
-            let rows = Tensor::from_slice(&part.rows[piece.clone()]);
+            let rows = index(grad, &part.rows[piece.clone()]);
             let logits = logits.to_kind(self.weight.kind());
-            let _ = grad.shallow_clone().index_add_(0, &rows, &logits.matmul(self.weight));
-            self.optimizer.add_product(self.head, &logits.tr(), &picked);
+            let _ = grad.shallow_clone().index_add_(0, &rows, &input_gradient(&logits, self.weight));
+            self.optimizer.add_product(self.head, &logits, &picked);
         }
         Ok(())
     }
 
     fn logits(&self, part: &Packed, piece: &std::ops::Range<usize>, hidden: &Tensor) -> (Tensor, Tensor) {
         let _no_grad = no_grad_guard();
-        let picked = hidden.index_select(0, &Tensor::from_slice(&part.rows[piece.clone()]));
+        let picked = select(hidden, &part.rows[piece.clone()]);
         let logits = logits(&picked, self.weight);
         (picked, logits)
     }

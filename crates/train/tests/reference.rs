@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use common::{first_moments, group, norm, options, policy, weights};
 use relign_core::{OptimizerSection, Tree, find};
+use relign_model::device::WithoutKernels;
 use relign_model::{Kind, LoadError, Tensor};
 use relign_train::{ALGORITHMS, Algorithm, Batch, PolicyOutput, Trainer, TrainerOptions};
 use serde::Deserialize;
@@ -174,6 +175,17 @@ fn compare(what: &str, got: &BTreeMap<String, Vec<f32>>, expected: &BTreeMap<Str
 
 #[test]
 fn gradients_are_pytorchs() {
+    gradients();
+}
+
+/// What runs on a GPU, on the CPU.
+#[test]
+fn gradients_without_kernels_are_pytorchs() {
+    let _without = WithoutKernels::new();
+    gradients();
+}
+
+fn gradients() {
     for update in fixture().updates {
         let algorithm = algorithm(&update.settings);
         for (recompute, batch_tokens) in [(false, 4096), (true, 4096), (true, 20)] {
@@ -214,6 +226,16 @@ fn advantages_are_pytorchs() {
 
 #[test]
 fn weights_after_three_clipped_updates_are_pytorchs() {
+    three_clipped_updates();
+}
+
+#[test]
+fn weights_without_kernels_are_pytorchs() {
+    let _without = WithoutKernels::new();
+    three_clipped_updates();
+}
+
+fn three_clipped_updates() {
     for update in fixture().updates {
         let algorithm = algorithm(&update.settings);
         let options = TrainerOptions {

@@ -17,6 +17,8 @@ pub(super) struct Answer {
     pub(super) logprobs: Vec<f32>,
     /// One for each token, or empty.
     pub(super) odds: Vec<Odds>,
+    /// Those of the prompt's tokens that were to be scored.
+    pub(super) prompt_odds: Vec<Odds>,
     pub(super) finish: Finish,
     /// How many tokens the server says the answer has.
     pub(super) count: Option<u64>,
@@ -59,7 +61,7 @@ pub(super) fn read(answer: &Value, sampling: &Sampling) -> Result<Answer, String
     if let Some(constraint) = sampling.constraint.as_ref().filter(|_| finish == Finish::Stop) {
         keeps_to(constraint, &text).map_err(|what| format!("{place}: {what}"))?;
     }
-    Ok(Answer { text, tokens, logprobs, odds, finish, count })
+    Ok(Answer { text, tokens, logprobs, odds, prompt_odds: Vec::new(), finish, count })
 }
 
 /// Whether the model's own distribution, which servers report, is the one sampled from. At temperature 0

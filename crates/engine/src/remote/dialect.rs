@@ -28,6 +28,8 @@ pub(super) struct Dialect {
     pub(super) constraining: Constraining,
     /// How it tells what else could have been said.
     pub(super) alternatives: Alternatives,
+    /// Its word for the log-probabilities of given tokens, where it tells them.
+    pub(super) scoring: Option<&'static str>,
     /// What it calls the limit on an answer's tokens.
     pub(super) max_tokens: &'static str,
     /// How it can be asked for a text's tokens, if it can.
@@ -97,6 +99,7 @@ const OPENAI: Dialect = Dialect {
     window: None,
     constraining: Constraining::Openai,
     alternatives: Alternatives::Unknown,
+    scoring: None,
     max_tokens: "max_completion_tokens",
     tokenize: None,
 };
@@ -120,6 +123,7 @@ const DIALECTS: &[Dialect] = &[
         window: None,
         constraining: Constraining::Vllm,
         alternatives: Alternatives::AsIds,
+        scoring: Some("prompt_logprobs"),
         max_tokens: "max_tokens",
         tokenize: Some(AS_VLLM),
     },
@@ -137,6 +141,7 @@ const DIALECTS: &[Dialect] = &[
         window: None,
         constraining: Constraining::Sglang,
         alternatives: Alternatives::Unknown,
+        scoring: None,
         max_tokens: "max_tokens",
         tokenize: Some(AS_VLLM),
     },
@@ -154,6 +159,7 @@ const DIALECTS: &[Dialect] = &[
         window: Some("repeat_last_n"),
         constraining: Constraining::LlamaCpp,
         alternatives: Alternatives::WithIds,
+        scoring: None,
         max_tokens: "max_tokens",
         tokenize: Some(Tokenizing {
             path: "/tokenize",
@@ -163,6 +169,8 @@ const DIALECTS: &[Dialect] = &[
     },
     Dialect {
         name: "llama-cpp-python",
+        // Its penalties look back over 64 tokens, or as many as `--last_n_tokens_size` said when it was started; a request
+        // cannot change that.
         owners: &["me"],
         extra: r#"{"top_p": 1, "top_k": 0, "min_p": 0, "repeat_penalty": 1, "presence_penalty": 0,
                    "frequency_penalty": 0}"#,
@@ -176,6 +184,7 @@ const DIALECTS: &[Dialect] = &[
         window: None,
         constraining: Constraining::LlamaCppPython,
         alternatives: Alternatives::Unknown,
+        scoring: None,
         max_tokens: "max_tokens",
         tokenize: None,
     },

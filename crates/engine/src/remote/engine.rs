@@ -181,8 +181,9 @@ impl Remote {
             Some(count) => self.stats.generated_tokens += count,
             None => self.stats.uncounted += 1,
         }
-        let Answer { text, tokens, logprobs, finish, odds, .. } = answer;
-        self.done.push(Completion { id, tokens, logprobs, text, finish, version: 0, odds, prompt_odds: Vec::new() });
+        let Answer { text, tokens, logprobs, finish, odds, prompt_odds, .. } = answer;
+        let certainty = Vec::new();
+        self.done.push(Completion { id, tokens, logprobs, text, finish, version: 0, odds, prompt_odds, certainty });
     }
 }
 
@@ -258,9 +259,9 @@ impl Generate for Remote {
         }
         self.pool.cancel(*ticket);
         let (tokens, logprobs, text) = (Vec::new(), Vec::new(), String::new());
-        let (odds, prompt_odds) = (Vec::new(), Vec::new());
+        let (odds, prompt_odds, certainty) = (Vec::new(), Vec::new(), Vec::new());
         let finish = Finish::Cancelled;
-        self.done.push(Completion { id, tokens, logprobs, text, finish, version: 0, odds, prompt_odds });
+        self.done.push(Completion { id, tokens, logprobs, text, finish, version: 0, odds, prompt_odds, certainty });
     }
 }
 

@@ -50,6 +50,35 @@ pub(super) fn read(
     Ok(all)
 }
 
+/// The odds of the prompt's `tokens` from `from` on, at the earliest the second, each with `top` alternatives.
+///
+/// # Errors
+/// The place in the answer, what was expected there and what was got.
+pub(super) fn of_prompt(answer: &Value, tokens: &[u32], from: usize, top: usize) -> Result<Vec<Odds>, String> {
+    const PLACE: &str = "choices[0].prompt_logprobs";
+    let told = answer.pointer("/choices/0/prompt_logprobs").unwrap_or(&Value::Null);
+    let list = told.as_array().filter(|list| list.len() == tokens.len());
+    let list = list.ok_or_else(|| {
+        format!("{PLACE}: expected a list with an entry for each of {} tokens, got {}", tokens.len(), short(told))
+    })?;
+    let scored = tokens.iter().zip(list).enumerate().skip(from.max(1));
+    scored
+        .map(|(at, (&token, entry))| {
+            let place = format!("{PLACE}[{at}]");
+            let wrong = || format!("{place}: expected the log-probability of token {token}, got {}", short(entry));
+            let map = entry.as_object().ok_or_else(wrong)?;
+            let pairs = map.iter().map(|(id, said)| pair(id.parse().ok(), said.get("logprob"), id, &place));
+            let mut model = pairs.collect::<Result<Vec<_>, _>>()?;
+            let own = map.get(&token.to_string()).ok_or_else(wrong)?;
+            let logprob = model.iter().find(|(id, _)| *id == token).ok_or_else(wrong)?.1;
+            let rank = own.get("rank").and_then(Value::as_u64).map(|rank| rank as usize);
+            model.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+            model.truncate(top);
+            Ok(Odds { logprob, rank, model, sampler: Vec::new() })
+        })
+        .collect()
+}
+
 fn of_entry(entry: &Value, place: &str) -> Result<(u32, f32), String> {
     let told = entry.get("id").and_then(Value::as_u64).and_then(|id| u32::try_from(id).ok());
     let id = told.or_else(|| id_in(entry.get("token")?.as_str()?));
@@ -71,6 +100,24 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn the_odds_of_given_tokens_are_read() {
+        let said = |logprob: f64, rank: u64| json!({"logprob": logprob, "rank": rank, "decoded_token": "x"});
+        let answer = json!({"choices": [{"prompt_logprobs": [null, {"7": said(-3.0, 9), "5": said(-0.5, 1)},
+            {"8": said(-0.25, 1)}]}]});
+        let odds = of_prompt(&answer, &[4, 7, 8], 0, 1).unwrap();
+        assert_eq!((odds[0].logprob, odds[0].rank, &odds[0].model[..]), (-3.0, Some(9), &[(5, -0.5)][..]));
+        assert_eq!((odds.len(), odds[1].logprob, odds[1].rank), (2, -0.25, Some(1)));
+        assert_eq!(of_prompt(&answer, &[4, 7, 8], 2, 0).unwrap()[0].model, []);
+        for (tokens, said) in
+            [(&[4, 6, 8][..], "[1]: expected the log-probability of token 6"), (&[4], "each of 1 tokens")]
+        {
+            let error = of_prompt(&answer, tokens, 1, 0).unwrap_err();
+            assert!(error.contains(said), "{error}");
+        }
+        assert!(of_prompt(&json!({"choices": [{}]}), &[4], 0, 0).unwrap_err().ends_with("got null"));
+    }
 
     #[test]
     fn each_servers_alternatives_are_read() {

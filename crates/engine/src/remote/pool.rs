@@ -7,12 +7,13 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use relign_core::{Sampling, Seed};
+use relign_core::{Finish, Sampling, Seed};
 use relign_http::Http;
 
 use super::answer::{self, Answer};
 use super::ask::{self, Prompt};
 use super::dialect::Dialect;
+use super::odds;
 use super::{RemoteError, RemoteOptions};
 
 /// A request as it is sent.
@@ -189,7 +190,20 @@ impl Shared {
         let mut rest = |wait| self.rest(job.ticket, wait);
         let url = format!("{}{}", self.http.base(), job.prompt.path());
         let answer = self.http.ask_again(&url, &body, job.seed.child("retry"), &mut rest)?;
-        answer::read(&answer, &job.sampling).map_err(|what| relign_http::Error::Malformed { url, what }.into())
+        let read = || {
+            let mut read = answer::read(&answer, &job.sampling)?;
+            if let (Some(from), Prompt::Tokens(tokens)) = (job.sampling.score_from, &job.prompt) {
+                let top = job.sampling.top_logprobs.unwrap_or(0);
+                read.prompt_odds = odds::of_prompt(&answer, tokens, from, top)?;
+            }
+            if job.sampling.max_tokens == 0 {
+                let nothing = (String::new(), Vec::new(), Vec::new(), Vec::new());
+                (read.text, read.tokens, read.logprobs, read.odds) = nothing;
+                (read.finish, read.count) = (Finish::Length, Some(0));
+            }
+            Ok(read)
+        };
+        read().map_err(|what| relign_http::Error::Malformed { url, what }.into())
     }
 }
 

@@ -67,9 +67,24 @@ pub(super) fn settings(dialect: &Dialect, is_chat: bool, sampling: &Sampling) ->
         words.insert(if is_chat { "top_logprobs" } else { "logprobs" }.to_owned(), top.max(1).into());
     }
     if let Some(from) = sampling.score_from {
-        return Err(format!(
-            "score_from: expected none, for given text is scored by models that are read here, got {from}"
-        ));
+        let Some(word) = dialect.scoring.filter(|_| !is_chat) else {
+            let way = if is_chat { " of a conversation that it renders" } else { "" };
+            return Err(format!(
+                "score_from: expected none, for {} is not known to tell the odds of given tokens{way}, got {from}",
+                dialect.name
+            ));
+        };
+        words.insert(word.to_owned(), sampling.top_logprobs.unwrap_or(0).into());
+        if sampling.max_tokens == 0 {
+            // No server samples nothing; what it says is thrown away.
+            words.insert(dialect.max_tokens.to_owned(), 1.into());
+        }
+    }
+    if sampling.certainty {
+        return Err(
+            "certainty: expected false, for whole distributions are known of models that are read here, got true"
+                .to_owned(),
+        );
     }
     Ok(words)
 }
@@ -193,6 +208,9 @@ mod tests {
         let top = Sampling { top_logprobs: Some(3), ..Sampling::default() };
         assert_eq!(of("vllm", false, &top).unwrap(), json!({"logprobs": 3, "return_tokens_as_token_ids": true}));
         assert_eq!(of("llamacpp", true, &top).unwrap(), json!({"logprobs": true, "top_logprobs": 3}));
+        let given = Sampling { score_from: Some(4), max_tokens: 0, ..Sampling::default() };
+        assert_eq!(of("vllm", false, &given).unwrap(), json!({"prompt_logprobs": 0, "max_tokens": 1}));
+        assert!(of("vllm", true, &given).unwrap_err().contains("of a conversation that it renders"));
     }
 
     #[test]
@@ -215,7 +233,12 @@ mod tests {
                 Sampling { top_logprobs: Some(1), ..plain.clone() },
                 "top_logprobs: expected none, for SGLang tells",
             ),
-            ("vllm", Sampling { score_from: Some(1), ..plain.clone() }, "score_from: expected none"),
+            (
+                "sglang",
+                Sampling { score_from: Some(1), ..plain.clone() },
+                "score_from: expected none, for SGLang is not",
+            ),
+            ("vllm", Sampling { certainty: true, ..plain.clone() }, "certainty: expected false"),
         ] {
             let error = of(owner, false, &sampling).unwrap_err();
             assert!(error.starts_with(said), "{error}");

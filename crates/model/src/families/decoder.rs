@@ -179,7 +179,8 @@ impl Layer {
 
 impl Family for Decoder {
     fn embed(&self, tokens: &Tensor) -> Tensor {
-        let rows = Tensor::embedding(&self.embedding, tokens, -1, false, false);
+        let tokens = tokens.to_device(self.embedding.device());
+        let rows = Tensor::embedding(&self.embedding, &tokens, -1, false, false);
         match self.style.embedding_scale {
             None => rows,
             // The factor has the weights' type, as in transformers.
@@ -189,7 +190,7 @@ impl Family for Decoder {
 
     fn rotary(&self, positions: &[i64]) -> Rotary {
         let ropes: Vec<_> = std::iter::once(&self.config.rope).chain(&self.config.local_rope).collect();
-        Rotary::new(positions, &ropes)
+        Rotary::new(positions, &ropes).to_device(self.embedding.device())
     }
 
     fn layer(&self, index: usize, x: &Tensor, rotary: &Rotary, attention: &mut dyn Attention) -> Tensor {

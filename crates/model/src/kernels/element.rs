@@ -1,7 +1,7 @@
 //! Storage types and views of tensors as slices.
 
 use half::{bf16, f16};
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 /// A type that numbers are stored in; arithmetic is f32.
 pub(crate) trait Element: Copy + Default + Send + Sync + 'static {
@@ -76,6 +76,7 @@ impl Stored for i64 {
 }
 
 fn check<T: Stored>(tensor: &Tensor) -> usize {
+    assert_eq!(tensor.device(), Device::Cpu, "kernel: the memory of a device");
     assert_eq!(tensor.kind(), T::KIND, "kernel: storage type");
     assert!(tensor.is_contiguous(), "kernel: expected contiguous memory");
     tensor.numel()

@@ -5,6 +5,7 @@
 //! the tile it falls into: a row comes to the same bits whatever rows are beside it. A library that splits `k`, or
 //! chooses its kernel by the number of rows, does not promise that.
 
+pub(crate) mod outer;
 mod units;
 
 use half::bf16;

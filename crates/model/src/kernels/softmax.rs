@@ -70,6 +70,33 @@ fn maximum<T: Element>(row: &[T]) -> f32 {
     lanes.into_iter().fold(tail, f32::max)
 }
 
+/// How far `softmax` of each of `rows` is from the uniform distribution: `ln sum exp - mean - ln vocab`.
+pub(crate) fn certainty<T: Element>(logits: &[T], vocab: usize, rows: &[usize], out: &mut [f32]) {
+    let out = Shared::new(out);
+    ranges(rows.len(), 1, &|range| {
+        // SAFETY: each thread has its own rows.
+        let out = unsafe { out.slice(range.clone()) };
+        certainty_rows(logits, vocab, &rows[range], out);
+    });
+}
+
+dispatch! { fn certainty_rows<T: Element>(logits: &[T], vocab: usize, rows: &[usize], out: &mut [f32]) = certainty_body }
+
+#[inline(always)]
+fn certainty_body<T: Element, const FMA: bool>(logits: &[T], vocab: usize, rows: &[usize], out: &mut [f32]) {
+    for (&row, out) in rows.iter().zip(out) {
+        let row = &logits[row * vocab..(row + 1) * vocab];
+        let max = maximum(row);
+        // Both are of distances from the maximum, which do not cancel.
+        let (mut total, mut below) = (0.0_f64, 0.0_f64);
+        for block in row.chunks(BLOCK) {
+            total += f64::from(sum(block.len(), |i| exp::<FMA>(block[i].load() - max)));
+            below += f64::from(sum(block.len(), |i| block[i].load() - max));
+        }
+        *out = (total.ln() - below / vocab as f64 - (vocab as f64).ln()) as f32;
+    }
+}
+
 /// What flows back into one row of logits.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RowGrad {

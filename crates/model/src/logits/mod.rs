@@ -4,11 +4,13 @@ mod odds;
 mod shape;
 
 use relign_core::Odds;
-use tch::Tensor;
+use tch::{Device, Tensor};
 
+use crate::device::is_written_out;
 use crate::kernels::element::{Element, view, view_mut, with_element};
 use crate::kernels::parallel::each;
 use crate::kernels::softmax::{self, RowGrad, RowStats};
+use crate::plain;
 
 pub use shape::{Seen, Shape};
 
@@ -44,7 +46,8 @@ pub struct Drawn {
 pub fn draw(logits: &Tensor, draws: &[Draw<'_>]) -> Vec<Drawn> {
     let (n, vocab) = logits.size2().expect("logits [n, vocab]");
     assert_eq!(n as usize, draws.len(), "one draw per row");
-    let vocab = vocab as usize;
+    // Drawing is the CPU's wherever logits were made: they are all that crosses over.
+    let (logits, vocab) = (&logits.to_device(Device::Cpu), vocab as usize);
     if draws.iter().all(|draw| draw.shape.is_none() && draw.odds.is_none()) {
         let rows: Vec<_> = draws.iter().map(how).collect();
         let mut out = vec![(0, 0.0); draws.len()];
@@ -67,7 +70,7 @@ pub fn draw(logits: &Tensor, draws: &[Draw<'_>]) -> Vec<Drawn> {
 pub fn odds_of(logits: &Tensor, targets: &[(u32, usize)]) -> Vec<Odds> {
     let (n, vocab) = logits.size2().expect("logits [n, vocab]");
     assert_eq!(n as usize, targets.len(), "one target per row");
-    let vocab = vocab as usize;
+    let (logits, vocab) = (&logits.to_device(Device::Cpu), vocab as usize);
     let mut out = vec![Odds::default(); targets.len()];
     with_element!(logits.kind(), T => {
         let rows = view::<T>(logits);
@@ -75,6 +78,21 @@ pub fn odds_of(logits: &Tensor, targets: &[(u32, usize)]) -> Vec<Odds> {
             *out = odds::odds(&loaded::<T>(&rows[at * vocab..(at + 1) * vocab]), targets[at].0, targets[at].1);
         });
     });
+    out
+}
+
+/// How far the distributions of `rows` of `logits` `[n, vocab]` are from the uniform one, `KL(U || softmax(logits))` in
+/// nats: `ln sum exp - mean - ln vocab` over each row (self-certainty, 2502.18581).
+///
+/// # Panics
+/// If `logits` is not a contiguous matrix, or has no such row.
+#[must_use]
+pub fn certainty_of(logits: &Tensor, rows: &[usize]) -> Vec<f32> {
+    let (_, vocab) = logits.size2().expect("logits [n, vocab]");
+    let mut out = vec![0.0; rows.len()];
+    if !rows.is_empty() {
+        with_element!(logits.kind(), T => softmax::certainty::<T>(view(logits), vocab as usize, rows, &mut out));
+    }
     out
 }
 
@@ -131,6 +149,10 @@ impl TokenStats {
         let vocab = vocab as usize;
         assert!(targets.iter().all(|&t| (t as usize) < vocab), "target outside the vocabulary");
         let scale = 1.0 / temperature;
+        if is_written_out(logits) {
+            let [logp, entropy, lse] = plain::softmax::stats(logits, targets, scale);
+            return Self { logp, entropy, lse };
+        }
         let mut stats = vec![RowStats::default(); targets.len()];
         let mut logp = Vec::with_capacity(targets.len());
         with_element!(logits.kind(), T => {
@@ -152,6 +174,11 @@ impl TokenStats {
     pub fn backward(&self, logits: &Tensor, targets: &[u32], temperature: f32, d_logp: &[f32], d_entropy: &[f32]) {
         let vocab = logits.size()[1] as usize;
         assert!(d_logp.len() == self.logp.len() && d_entropy.len() == self.logp.len(), "one derivative per row");
+        if is_written_out(logits) {
+            let Self { lse, entropy, .. } = self;
+            let flow = plain::softmax::Flow { lse, entropy, targets, d_logp, d_entropy };
+            return plain::softmax::gradient(logits, 1.0 / temperature, &flow);
+        }
         let rows: Vec<_> = (0..targets.len())
             .map(|i| RowGrad {
                 lse: self.lse[i],

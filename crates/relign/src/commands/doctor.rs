@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use relign_engine::remote::Address;
+use relign_model::device;
 
 use super::{say, say_json};
 use crate::cli::Usage;
@@ -68,7 +69,7 @@ fn machine() -> Vec<Finding> {
         allocator(),
         huge_pages(),
         libtorch(),
-        cuda(),
+        devices(),
         python(),
         sandbox(),
         models(),
@@ -212,15 +213,8 @@ fn huge_pages() -> Finding {
     }
 }
 
-/// The folder libtorch was loaded from.
-fn libtorch_folder() -> Option<PathBuf> {
-    let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
-    let line = maps.lines().find(|line| line.ends_with("/libtorch_cpu.so"))?;
-    Path::new(&line[line.find('/')?..]).parent().map(Path::to_owned)
-}
-
 fn libtorch() -> Finding {
-    let Some(folder) = libtorch_folder() else {
+    let Some(folder) = device::libtorch_folder() else {
         return fail("libtorch", "not loaded", "run ./x once; it fetches libtorch 2.11.0");
     };
     let version = folder.parent().and_then(|torch| std::fs::read_to_string(torch.join("version.py")).ok());
@@ -232,13 +226,19 @@ fn libtorch() -> Finding {
     }
 }
 
-fn cuda() -> Finding {
-    let driver = Path::new("/proc/driver/nvidia/version").exists();
-    let library = libtorch_folder().is_some_and(|folder| folder.join("libtorch_cuda.so").exists());
-    match (driver, library) {
-        (false, _) => ok("cuda", "no GPU seen; everything runs on the CPU"),
-        (true, true) => ok("cuda", "an NVIDIA driver and libtorch_cuda are here; this version computes on the CPU"),
-        (true, false) => ok("cuda", "an NVIDIA driver is here, libtorch_cuda is not; everything runs on the CPU"),
+/// What `--device` and `model.device` can name.
+fn devices() -> Finding {
+    match device::gpus() {
+        Ok(count) => {
+            let names = (0..count).map(|index| match device::gpu_memory(index) {
+                Some(bytes) => format!(", cuda:{index} with {:.1} GiB", bytes as f64 / f64::from(1 << 30)),
+                None => format!(", cuda:{index}"),
+            });
+            ok("devices", format!("cpu{}", names.collect::<String>()))
+        }
+        // Without a GPU nothing is wrong; with one, what keeps libtorch from it is worth knowing.
+        Err(_) if !Path::new("/proc/driver/nvidia/version").exists() => ok("devices", "cpu; no NVIDIA driver"),
+        Err(found) => warn("devices", format!("cpu; no GPU: {found}"), device::CUDA_ADVICE),
     }
 }
 

@@ -82,6 +82,7 @@ struct Summary {
     #[serde(skip_serializing_if = "Option::is_none")]
     sampling: Option<Sampling>,
     seed: u64,
+    device: String,
     dtype: &'static str,
     seconds: f64,
     tokens_per_second: f64,
@@ -182,6 +183,7 @@ pub(crate) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
         max_tokens: sampling.max_tokens,
         sampling: Some(sampling).filter(|sampling| !sampling.is_plain() || !sampling.stop.is_empty()),
         seed: asked.sampling.seed,
+        device: generator.device.clone(),
         dtype: generator.dtype,
         seconds,
         peak_rss_gb: peak_gb(),

@@ -106,8 +106,8 @@ pub(crate) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
     let rate = tokens as f64 / seconds;
     if as_json {
         let mut summary = json!({
-            "summary": true, "model": asked.model, "path": generator.path, "dtype": generator.dtype,
-            "prompts": prompts.len(), "completions": total - failed, "tokens": tokens, "seconds": seconds,
+            "summary": true, "model": asked.model, "path": generator.path, "device": generator.device,
+            "dtype": generator.dtype, "prompts": prompts.len(), "completions": total - failed, "tokens": tokens, "seconds": seconds,
             "tokens_per_second": rate, "peak_rss_gb": peak_gb(),
         });
         if let Some(server) = generator.server() {
@@ -181,8 +181,9 @@ fn request(
         let score_from = asked.prompt_logprobs.then_some(0);
         return Ok((tokens, Sampling { score_from, ..sampling.clone() }));
     };
-    let Some(tokenizer) = generator.vocabulary.as_deref().filter(|_| generator.server().is_none()) else {
-        return Err(wrong(format!("expected a model that is read here to score text with, got {}", asked.model)));
+    let Some(tokenizer) = generator.vocabulary.as_deref() else {
+        let expected = "expected a model that is read here, or --tokenizer beside a server, to score text with";
+        return Err(wrong(format!("{expected}, got {}", asked.model)));
     };
     if tokens.is_empty() {
         // Something must lead to the first token: what begins texts, or else ends them.

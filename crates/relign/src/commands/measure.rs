@@ -3,6 +3,7 @@
 mod decode;
 mod roofline;
 mod sandbox;
+mod search;
 mod train;
 mod verify;
 
@@ -48,6 +49,8 @@ pub(crate) enum Measure {
     },
     /// Generated tokens per second
     Decode(decode::Asked),
+    /// Tokens per second that a tree search on many problems at once generates
+    Search(search::Asked),
     /// Judged answers per second, and the errors among them
     Verify(verify::Asked),
     /// Programs a second in the sandbox
@@ -81,6 +84,7 @@ pub(crate) fn run(what: &Measure) -> anyhow::Result<()> {
         }
         Measure::Train { model, dtype, sequences, length } => train::run(model, dtype, *sequences, *length),
         Measure::Decode(asked) => decode::run(asked),
+        Measure::Search(asked) => search::run(asked),
         Measure::Verify(asked) => verify::run(asked),
         Measure::Sandbox { file, threads, rounds, python } => sandbox::run(file, *threads, *rounds, python),
         Measure::Roofline => roofline::run(),

@@ -20,6 +20,7 @@ pub(crate) mod measure;
 pub(crate) mod pull;
 pub(crate) mod sampling;
 pub(crate) mod sandbox;
+pub(crate) mod search;
 pub(crate) mod tasks;
 pub(crate) mod train;
 pub(crate) mod tree;

@@ -3,11 +3,11 @@
 use std::io::IsTerminal;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use relign_core::{Constraint, Dtype, KvCache, RolloutWeights, Sampling};
+use relign_core::{Constraint, Device, Dtype, KvCache, RolloutWeights, Sampling};
 use relign_model::Tokenizer;
 
 use crate::cli::Usage;
-use crate::loaded::Read;
+use crate::loaded::{Compute, Read};
 
 /// How answers are sampled.
 #[derive(Clone, Debug, clap::Args)]
@@ -23,6 +23,9 @@ pub(crate) struct SamplingArgs {
     pub(crate) seed: u64,
     #[command(flatten)]
     shape: ShapeArgs,
+    /// Where the model is computed: cpu, or cuda:N for the GPU of that number
+    #[arg(long, value_name = "DEVICE", default_value_t = Device::Cpu)]
+    pub(crate) device: Device,
     /// The type of products: auto, f32 or bf16
     #[arg(long, value_name = "TYPE", default_value = "auto", value_parser = dtype)]
     pub(crate) dtype: Dtype,
@@ -77,6 +80,11 @@ impl SamplingArgs {
     /// What the engine reads.
     pub(crate) fn read(&self) -> Read {
         Read { weights: self.weights, kv_cache: self.kv_cache }
+    }
+
+    /// Where and in what the engine computes.
+    pub(crate) fn compute(&self) -> Compute {
+        Compute { device: self.device, dtype: self.dtype }
     }
 
     /// Whether the settings make sense, as far as that is known without a model.

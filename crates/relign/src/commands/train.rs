@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use anyhow::Context;
-use relign_core::{DataFile, Environment, Estimate, Recipe, Reward, Sink, Spent, Split, Tree, find};
+use relign_core::{DataFile, Device, Environment, Estimate, Recipe, Reward, Sink, Spent, Split, Tree, find};
 use relign_search::STRATEGIES;
 use relign_train::{ALGORITHMS, Algorithm, Outcome, Progress, Run, Saved, Trainer, TrainerOptions};
 use serde::Serialize;
@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::{say, say_json};
 use crate::cli::Usage;
 use crate::judged;
-use crate::loaded::{Loaded, Read, engine, kind_name, weights_hash};
+use crate::loaded::{Compute, Loaded, Read, engine, kind_name, weights_hash};
 use crate::sampler::Sampler;
 use crate::sinks::jsonl::{Files, Stdout, read_trees, write_trees};
 use crate::sinks::tensorboard::TensorBoard;
@@ -46,6 +46,7 @@ struct Summary {
     tokens: u64,
     seconds: f64,
     seed: u64,
+    device: Device,
     dtype: &'static str,
     threads: i32,
     cpu: String,
@@ -70,17 +71,20 @@ pub(crate) fn run(asked: &Asked) -> anyhow::Result<()> {
     if asked.dry_run {
         return dry_run(&recipe, algorithm.as_ref(), &folder, asked.json);
     }
+    let compute = Compute { device: recipe.model.device, dtype: recipe.model.dtype };
+    compute.open(recipe.model.rollout_weights)?; // before anything is written
     let (environment, reward) = judged_by(&recipe)?;
     let progress = prepare(&folder, &recipe, &saved, asked.resume)?;
     let _lock = lock(&folder)?;
     eprintln!("loading {}", recipe.model.path);
-    let Loaded { path, policy, tokenizer } = Loaded::open(&recipe.model.path, recipe.model.dtype)?;
+    let Loaded { path, policy, tokenizer } = Loaded::open(&recipe.model.path, compute)?;
     let hash = weights_hash(&path)?;
     let kind = policy.kind();
     eprintln!(
-        "{}: {:.0} M weights, computing in {} on {} threads",
+        "{}: {:.0} M weights, computing on {} in {} on {} threads",
         path.display(),
         policy.parameters().iter().map(|p| p.master.numel()).sum::<usize>() as f64 / 1e6,
+        recipe.model.device,
         kind_name(kind),
         relign_model::get_num_threads()
     );
@@ -188,7 +192,7 @@ fn prepare(folder: &Path, recipe: &Recipe, saved: &Saved, resume: bool) -> anyho
 }
 
 /// Keeps a second process out of the folder while this one lives.
-fn lock(folder: &Path) -> anyhow::Result<File> {
+pub(crate) fn lock(folder: &Path) -> anyhow::Result<File> {
     let path = folder.join(".lock");
     let file = File::create(&path).with_context(|| path.display().to_string())?;
     match file.try_lock() {
@@ -199,7 +203,7 @@ fn lock(folder: &Path) -> anyhow::Result<File> {
 }
 
 /// A flag that SIGINT and SIGTERM set; the second signal ends the process at once.
-fn interrupts() -> anyhow::Result<Arc<AtomicBool>> {
+pub(crate) fn interrupts() -> anyhow::Result<Arc<AtomicBool>> {
     use signal_hook::consts::{SIGINT, SIGTERM};
     let flag = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
@@ -240,6 +244,7 @@ fn summarise(
         tokens: outcome.progress.tokens,
         seconds,
         seed: recipe.seed.0,
+        device: recipe.model.device,
         dtype,
         threads: relign_model::get_num_threads(),
         cpu: memory::cpu_name(),
@@ -370,20 +375,22 @@ fn algorithm_for(recipe: &Recipe) -> anyhow::Result<Box<dyn Algorithm>> {
 fn dry_run(recipe: &Recipe, algorithm: &dyn Algorithm, folder: &Path, json: bool) -> anyhow::Result<()> {
     judged_by(recipe)?;
     let (path, checkpoint) = crate::models::open(&recipe.model.path, None)?;
-    let kind = relign_model::resolve_dtype(recipe.model.dtype);
+    let compute = Compute { device: recipe.model.device, dtype: recipe.model.dtype };
+    let (_, kind) = compute.open(recipe.model.rollout_weights)?;
     let need = memory::needed(checkpoint.config(), recipe, kind, algorithm.needs().reference);
     let (have, samples) = (memory::total(), recipe.run.tasks as u64 * recipe.run.steps);
     if json {
         return say_json(&serde_json::json!({
-            "run": folder, "model": path, "dtype": kind_name(kind), "steps": recipe.run.steps, "groups": samples,
+            "run": folder, "model": path, "device": compute.device, "dtype": kind_name(kind), "steps": recipe.run.steps, "groups": samples,
             "memory_needed_bytes": need.total(), "memory_bytes": have, "parts": need,
         }));
     }
     say(format!("run        {}", folder.display()))?;
     say(format!(
-        "model      {} ({}), computed in {}",
+        "model      {} ({}), computed on {} in {}",
         path.display(),
         checkpoint.config().model_type,
+        compute.device,
         kind_name(kind)
     ))?;
     say(format!("task       {}", recipe.environment.name))?;

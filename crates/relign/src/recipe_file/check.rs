@@ -75,6 +75,10 @@ fn sampling(sampling: &Sampling) -> Vec<Fault> {
             faults.push(ConfigError::at(name, format!("expected none, for nothing in a run reads them, got {asked}")));
         }
     }
+    if sampling.certainty {
+        let message = "expected false, for scorers that read it ask for it themselves, got true";
+        faults.push(ConfigError::at("certainty", message));
+    }
     faults.into_iter().map(|fault| fault.within("sampling")).map(|fault| Fault::at(fault.path, fault.message)).collect()
 }
 

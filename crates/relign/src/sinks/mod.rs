@@ -8,6 +8,7 @@ pub(crate) mod jsonl;
 pub(crate) mod plot;
 pub(crate) mod tensorboard;
 pub(crate) mod terminal;
+pub(crate) mod tradeoff;
 
 /// Several sinks as one; the first that cannot write ends the run.
 pub(crate) struct Sinks(pub(crate) Vec<Box<dyn Sink>>);

@@ -8,14 +8,14 @@ use relign_core::StepMetrics;
 
 use super::jsonl::{Evaluation, evaluations, metrics};
 
-const SIZE: (u32, u32) = (1200, 800);
-const INK: RGBColor = RGBColor(38, 43, 51);
-const FAINT: RGBColor = RGBColor(226, 229, 234);
-const GREY: RGBColor = RGBColor(110, 117, 128);
+pub(super) const SIZE: (u32, u32) = (1200, 800);
+pub(super) const INK: RGBColor = RGBColor(38, 43, 51);
+pub(super) const FAINT: RGBColor = RGBColor(226, 229, 234);
+pub(super) const GREY: RGBColor = RGBColor(110, 117, 128);
 const SAMPLED: RGBColor = RGBColor(58, 120, 194);
 const HELD_OUT: RGBColor = RGBColor(214, 84, 40);
 const REWARD: RGBColor = RGBColor(46, 139, 87);
-const FONT: &str = "sans-serif";
+pub(super) const FONT: &str = "sans-serif";
 
 /// Draws `curve.svg` and `curve.png` into a run's folder, from its `metrics.jsonl` and `evals.jsonl`.
 /// Equal runs get equal curves.
@@ -24,9 +24,7 @@ const FONT: &str = "sans-serif";
 /// If the files cannot be read or written.
 pub(crate) fn draw(folder: &Path, title: &str) -> anyhow::Result<()> {
     let (steps, evals) = (metrics(folder)?, evaluations(folder)?);
-    // The PNG's letters; an SVG's are drawn by whoever shows it.
-    let _ = register_font(FONT, FontStyle::Normal, epaint_default_fonts::UBUNTU_LIGHT);
-    let _ = register_font(FONT, FontStyle::Bold, epaint_default_fonts::UBUNTU_LIGHT);
+    letters();
     let fail = |what: &str, error: &dyn std::fmt::Display| anyhow::anyhow!("{}: {error}", folder.join(what).display());
     let (svg, png) = (folder.join("curve.svg"), folder.join("curve.png"));
     figure(&SVGBackend::new(&svg, SIZE).into_drawing_area(), title, &steps, &evals)
@@ -36,8 +34,14 @@ pub(crate) fn draw(folder: &Path, title: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-type Area<B> = DrawingArea<B, plotters::coord::Shift>;
-type Drawn<B> = Result<(), DrawingAreaErrorKind<<B as DrawingBackend>::ErrorType>>;
+/// The PNG's letters; an SVG's are drawn by whoever shows it.
+pub(super) fn letters() {
+    let _ = register_font(FONT, FontStyle::Normal, epaint_default_fonts::UBUNTU_LIGHT);
+    let _ = register_font(FONT, FontStyle::Bold, epaint_default_fonts::UBUNTU_LIGHT);
+}
+
+pub(super) type Area<B> = DrawingArea<B, plotters::coord::Shift>;
+pub(super) type Drawn<B> = Result<(), DrawingAreaErrorKind<<B as DrawingBackend>::ErrorType>>;
 
 fn figure<B: DrawingBackend>(area: &Area<B>, title: &str, steps: &[StepMetrics], evals: &[Evaluation]) -> Drawn<B> {
     area.fill(&WHITE)?;

@@ -99,6 +99,7 @@ pub(crate) struct Growth<'a> {
 
 impl<'a> Growth<'a> {
     pub(crate) fn new(mut start: Start<'a>, scorer: Box<dyn Scorer>, aggregate: Aggregate, steps: Steps) -> Self {
+        start.sampling.certainty |= scorer.needs_certainty();
         let tree = std::mem::replace(&mut start.tree, Tree::new(relign_core::Task::default(), Vec::new()));
         Self {
             tree,

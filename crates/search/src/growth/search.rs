@@ -26,7 +26,7 @@ impl<'a, P: Plan + 'a> Search<'a, P> {
     ) -> Result<Box<dyn Strategy + 'a>, String> {
         start.budget.check()?;
         if scorer.outside() && start.scorer.is_none() {
-            return Err("scorer `reward_model`: expected a reward model, got none".to_owned());
+            return Err("scorer: expected a reward model, got none".to_owned());
         }
         let mut search = Self { growth: Growth::new(start, scorer, aggregate, steps), plan, ended: false };
         let root = &search.growth;

@@ -25,6 +25,10 @@ pub const ENTRY: Entry<dyn Scorer> = Entry {
 };
 
 impl Scorer for Certainty {
+    fn needs_certainty(&self) -> bool {
+        true
+    }
+
     fn value(&self, tree: &Tree, node: NodeId) -> Valuation {
         match mean(&self.span.of(tree, node), |node| &node.certainty) {
             Some(certainty) => Valuation::Known(certainty),

@@ -7,19 +7,30 @@ use serde_json::Value;
 
 pub mod certainty;
 pub mod logprob;
+pub mod outcome;
+pub mod process;
 pub mod reward_model;
 pub mod self_evaluation;
 pub mod verifier;
 
 pub use certainty::Certainty;
 pub use logprob::Logprob;
+pub use outcome::Outcome;
+pub use process::Process;
 pub use reward_model::{ByReward, RewardModel};
 pub use self_evaluation::SelfEvaluation;
 pub use verifier::Verifier;
 
 /// All scorers.
-pub const SCORERS: &[Entry<dyn Scorer>] =
-    &[certainty::ENTRY, logprob::ENTRY, reward_model::ENTRY, self_evaluation::ENTRY, verifier::ENTRY];
+pub const SCORERS: &[Entry<dyn Scorer>] = &[
+    certainty::ENTRY,
+    logprob::ENTRY,
+    outcome::ENTRY,
+    process::ENTRY,
+    reward_model::ENTRY,
+    self_evaluation::ENTRY,
+    verifier::ENTRY,
+];
 
 /// The scorer that a strategy's `scorer` section asks for.
 ///
@@ -33,6 +44,11 @@ pub fn scorer(section: &Section) -> Result<Box<dyn Scorer>, ConfigError> {
 /// The section that names a scorer and leaves its settings as they are.
 pub(crate) fn named(name: &str) -> Section {
     Section { name: name.to_owned(), settings: serde_json::Map::new() }
+}
+
+/// Sees to it that a reward model is named.
+fn needs_model(model: &str) -> Result<(), ConfigError> {
+    if model.is_empty() { Err(ConfigError::at("model", "expected a reward model, got none")) } else { Ok(()) }
 }
 
 /// What part of a path is looked at.

@@ -69,6 +69,10 @@ impl StrategyFactory for BudgetForcing {
     fn samples(&self) -> usize {
         self.waits + 2
     }
+
+    fn linear(&self) -> bool {
+        true
+    }
 }
 
 const THINKING: u64 = 0;

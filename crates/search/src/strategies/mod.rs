@@ -67,6 +67,11 @@ pub trait StrategyFactory: Send + Sync {
     fn independent(&self) -> bool {
         false
     }
+
+    /// Whether it never asks for the same thing twice, so that there is something in it at temperature 0, too.
+    fn linear(&self) -> bool {
+        self.samples() == 1
+    }
 }
 
 /// The strategy that a recipe's `strategy` section asks for.

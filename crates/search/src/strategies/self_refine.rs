@@ -61,6 +61,10 @@ impl StrategyFactory for SelfRefine {
     fn samples(&self) -> usize {
         1 + 2 * self.rounds
     }
+
+    fn linear(&self) -> bool {
+        true
+    }
 }
 
 const ANSWER: u64 = 0;

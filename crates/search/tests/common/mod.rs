@@ -111,8 +111,10 @@ impl Script {
         }
         let told = if self.blind { 0 } else { tokens.len() };
         let logprobs = tokens.iter().take(told).map(|&token| -((token % 5) as f32 + 1.0) / 8.0).collect();
+        let certain = if request.sampling.certainty { told } else { 0 };
+        let certainty = tokens.iter().take(certain).map(|&token| (token % 7) as f32 / 4.0).collect();
         let (odds, prompt_odds) = (Vec::new(), Vec::new());
-        Completion { id: request.id, tokens, logprobs, text, finish, version: 0, odds, prompt_odds }
+        Completion { id: request.id, tokens, logprobs, text, finish, version: 0, odds, prompt_odds, certainty }
     }
 }
 
@@ -133,9 +135,10 @@ impl Generate for Script {
             if let Some(at) = self.waiting.iter().position(|request| request.id == id) {
                 self.waiting.remove(at);
                 let (tokens, logprobs, text) = (Vec::new(), Vec::new(), String::new());
-                let (odds, prompt_odds) = (Vec::new(), Vec::new());
-                let finish = Finish::Cancelled;
-                return Ok(vec![Completion { id, tokens, logprobs, text, finish, version: 0, odds, prompt_odds }]);
+                let (odds, prompt_odds, certainty) = (Vec::new(), Vec::new(), Vec::new());
+                let (version, finish) = (0, Finish::Cancelled);
+                let nothing = Completion { id, tokens, logprobs, text, finish, version, odds, prompt_odds, certainty };
+                return Ok(vec![nothing]);
             }
         }
         self.polls += 1;

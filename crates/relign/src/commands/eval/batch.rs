@@ -3,21 +3,26 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use relign_bench::results::{Log, Spent, Summary, summary};
-use relign_core::{Sampling, Seed, Task, Tree};
+use relign_core::{Reward, Sampling, Scorer, Seed, Task, Tree};
 use relign_search::{Driver, Judge, Options, Progress, Shared, StrategyFactory, together};
 
 use super::benchmark::Prepared;
 use super::board::Board;
 use super::logged::{PATIENCE, logged};
 use crate::generator::Generator;
+use crate::searches::{ByVerifier, RunsCode};
+use crate::{benchmarks, reward_models};
 
 /// Called with each benchmark once nothing of it is missing, in their order: its log's file and what it amounts to.
 pub(super) type Told<'a> = dyn FnMut(&Prepared, &Path, &Summary) -> anyhow::Result<()> + 'a;
 
 /// A benchmark being measured.
 pub(super) struct Measurement<'a> {
+    /// How its answers are found for votes.
+    answers: ByVerifier,
     what: &'a Prepared,
     log: Log,
     /// The places of the items that are asked now.
@@ -36,16 +41,24 @@ impl<'a> Measurement<'a> {
     /// If its rewards cannot be made or no thread is given.
     pub(super) fn begin(what: &'a Prepared, log: Log) -> anyhow::Result<Self> {
         let missing = log.missing();
+        if !missing.is_empty() {
+            what.reward.prepare().map_err(|why| anyhow::anyhow!("benchmark {}: {why}", what.benchmark.name))?;
+        }
         let lenient = match what.benchmark.lenient.as_slice() {
             [] => None,
-            parts => Some(judge(parts, what)?),
+            parts => Some(judge(relign_tasks::rewards(parts, Arc::clone(&what.environment))?)?),
         };
-        Ok(Self { what, log, left: missing.len(), missing, lenient, found: None })
+        // Nobody is asked for money and time whether two answers are the same.
+        let asks = what.reward.needs().waits > Duration::ZERO;
+        let own = || relign_tasks::rewards(&[], Arc::clone(&what.environment));
+        let answers = ByVerifier::new(if asks { own()? } else { Arc::clone(&what.reward) });
+        Ok(Self { answers, what, log, left: missing.len(), missing, lenient, found: None })
     }
 
     /// Writes down what came of an item; the log's last line, if it was the last.
     fn take(&mut self, place: usize, tree: &Tree, board: &Board, number: usize) -> anyhow::Result<()> {
-        for sample in logged(tree, self.what, self.lenient.as_mut()) {
+        let one = self.what.benchmark.strategy.name != benchmarks::SAMPLE;
+        for sample in logged(tree, one, &self.answers, self.lenient.as_mut()) {
             board.judged(number, sample.score.verdict);
             self.log.add(self.missing[place], sample)?;
         }
@@ -67,10 +80,10 @@ impl<'a> Measurement<'a> {
     }
 }
 
-/// A judge of a benchmark's answers, as `parts` say.
-fn judge(parts: &[relign_core::RewardSection], what: &Prepared) -> anyhow::Result<Judge> {
+/// A judge on threads of its own.
+fn judge(reward: Arc<dyn Reward>) -> anyhow::Result<Judge> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    Ok(Judge::new(relign_tasks::rewards(parts, Arc::clone(&what.environment))?, threads, PATIENCE)?)
+    Ok(Judge::new(reward, threads, PATIENCE)?)
 }
 
 /// Asks what is missing of all of them at once: while one waits for its last answers, the next are under way.
@@ -91,11 +104,14 @@ pub(super) fn run(
     let asked: Vec<usize> = (0..all.len()).filter(|&at| !all[at].missing.is_empty()).collect();
     let mut judges = Vec::with_capacity(asked.len());
     let mut strategies: Vec<Box<dyn StrategyFactory>> = Vec::with_capacity(asked.len());
+    let (mut scorers, mut checkers) = (Vec::new(), Vec::new());
     let mut tasks: Vec<Vec<Task>> = Vec::with_capacity(asked.len());
     let mut sizes = Vec::with_capacity(asked.len());
     for Measurement { what, missing, .. } in asked.iter().map(|&at| &all[at]) {
-        judges.push(judge(&what.benchmark.rewards, what)?);
-        strategies.push(crate::benchmarks::strategy(&what.benchmark)?);
+        judges.push(judge(Arc::clone(&what.reward))?);
+        strategies.push(benchmarks::strategy(&what.benchmark)?);
+        scorers.push(reward_models::of_strategy(&what.benchmark.strategy)?);
+        checkers.push((what.benchmark.strategy.name == "rstar").then(RunsCode::new).transpose()?);
         tasks.push(missing.iter().map(|&place| what.items[place].task.clone()).collect());
         sizes.push((what.benchmark.name.clone(), missing.len()));
     }
@@ -105,15 +121,21 @@ pub(super) fn run(
     let tokenizer = generator.tokenizer.as_ref();
     let shared = Shared::new(&mut generator.source);
     let mut parts: Vec<_> = asked.iter().map(|_| shared.part()).collect();
-    let setup = judges.iter_mut().zip(&strategies).zip(tasks).zip(&mut progress).zip(&mut parts).zip(&asked);
-    let rounds = setup.map(|(((((judge, strategy), tasks), progress), part), &at)| {
+    let votes: Vec<ByVerifier> = asked.iter().map(|&at| all[at].answers.clone()).collect();
+    let setup = judges.iter_mut().zip(tasks).zip(&mut progress).zip(&mut parts).enumerate();
+    let rounds = setup.map(|(number, (((judge, tasks), progress), part))| {
         let driver = Driver {
             engine: part,
             tokenizer,
             judge,
-            strategy: strategy.as_ref(),
-            options: Options::default(),
-            sampling: Sampling::from(&all[at].what.benchmark.sampling),
+            strategy: strategies[number].as_ref(),
+            options: Options {
+                answers: &votes[number],
+                scorer: scorers[number].as_deref(),
+                checker: checkers[number].as_ref().map(|checker| checker as &dyn Scorer),
+                ..Options::default()
+            },
+            sampling: Sampling::from(&all[asked[number]].what.benchmark.sampling),
             seed: Seed(seed).child("eval"),
             step: 0,
             interrupt: Arc::clone(&interrupt),

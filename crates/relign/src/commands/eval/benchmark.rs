@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use relign_bench::benchmark::{Benchmark, suite};
 use relign_bench::results::{Header, Item, Log, Summary};
-use relign_core::{Environment, Message};
+use relign_core::{Device, Environment, Message, Reward};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
@@ -29,6 +29,8 @@ const OUT: &str = "results";
 pub(super) struct Prepared {
     pub(super) benchmark: Benchmark,
     pub(super) environment: Arc<dyn Environment>,
+    /// What judges.
+    pub(super) reward: Arc<dyn Reward>,
     pub(super) items: Vec<Item>,
 }
 
@@ -37,7 +39,9 @@ pub(super) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
     let mut prepared = Vec::with_capacity(chosen.len());
     for benchmark in chosen {
         let (environment, items) = benchmarks::items(&benchmark, asked.limit)?;
-        prepared.push(Prepared { benchmark, environment, items });
+        let reward = relign_tasks::rewards(&benchmark.rewards, Arc::clone(&environment))
+            .map_err(|error| Usage(format!("benchmark {}: {error}", benchmark.name)))?;
+        prepared.push(Prepared { benchmark, environment, reward, items });
     }
     let most: usize = prepared.iter().map(|p| p.items.len() * benchmarks::width(&p.benchmark)).sum();
     let mut generator = Generator::open(&asked.model, &asked.sampling, most.clamp(1, 128), &asked.server)?;
@@ -117,6 +121,10 @@ fn origin(asked: &Asked, generator: &Generator) -> anyhow::Result<Origin> {
     let model_sha256 = match &generator.source {
         Source::Local(_) => {
             engine.insert("name".to_owned(), "relign".to_owned());
+            // Results from before there were devices are the CPU's.
+            if asked.sampling.device != Device::Cpu {
+                engine.insert("device".to_owned(), generator.device.clone());
+            }
             engine.insert("weights".to_owned(), word(&asked.sampling.weights)?);
             engine.insert("kv_cache".to_owned(), word(&asked.sampling.kv_cache)?);
             if let Some(base) = &asked.sampling.base {

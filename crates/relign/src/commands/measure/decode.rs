@@ -111,7 +111,7 @@ fn generate(
     Ok((tokens, ended))
 }
 
-fn read(file: &Path) -> anyhow::Result<Vec<Vec<u32>>> {
+pub(super) fn read(file: &Path) -> anyhow::Result<Vec<Vec<u32>>> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Line {

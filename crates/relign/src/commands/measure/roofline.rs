@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use relign_model::ops::linear;
+use relign_model::ops::{input_gradient, linear, weight_gradient};
 use relign_model::{Device, Kind, Tensor, get_num_threads, no_grad_guard};
 use serde_json::json;
 
@@ -18,20 +18,33 @@ const COLD_BYTES: usize = 256 << 20;
 /// How long a product is repeated.
 const SECONDS: f64 = 0.4;
 
-/// `x` `[rows, in]` to `x W^T` `[rows, out]`.
-type Product = Box<dyn Fn(&Tensor) -> Tensor>;
+/// A product of `x` `[rows, in]` or its gradient `dy` `[rows, out]` with a weight `W` `[out, in]`.
+type Product = fn(&Operands) -> Tensor;
+
+struct Operands {
+    x: Tensor,
+    dy: Tensor,
+    weight: Tensor,
+}
 
 /// One way to multiply.
 struct Kernel {
     name: &'static str,
-    /// Takes a weight `[out, in]`; what is done here once for a model's lifetime is not timed.
-    prepare: fn(Tensor) -> Product,
+    /// The product in words.
+    of: &'static str,
+    product: Product,
 }
+
+const FORWARD: &str = "x W^T";
 
 /// A kernel to compare is a line here.
 const KERNELS: &[Kernel] = &[
-    Kernel { name: "libtorch", prepare: |weight| Box::new(move |x| x.linear::<&Tensor>(&weight, None)) },
-    Kernel { name: "relign", prepare: |weight| Box::new(move |x| linear(x, &weight, None)) },
+    Kernel { name: "libtorch", of: FORWARD, product: |o| o.x.linear::<&Tensor>(&o.weight, None) },
+    Kernel { name: "relign", of: FORWARD, product: |o| linear(&o.x, &o.weight, None) },
+    Kernel { name: "libtorch", of: "dy W", product: |o| o.dy.matmul(&o.weight) },
+    Kernel { name: "relign", of: "dy W", product: |o| input_gradient(&o.dy, &o.weight) },
+    Kernel { name: "libtorch", of: "dy^T x", product: |o| o.dy.tr().matmul(&o.x) },
+    Kernel { name: "relign", of: "dy^T x", product: |o| weight_gradient(&o.dy, &o.x) },
 ];
 
 /// A weight's `[out, in]`, the rows it is multiplied with, and whether every product reads another copy.
@@ -60,12 +73,13 @@ pub(super) fn run() -> anyhow::Result<()> {
     let mut best = [0.0_f64; 2];
     for (best, kind) in best.iter_mut().zip([Kind::Float, Kind::BFloat16]) {
         for (shape, &rows) in SHAPES.iter().flat_map(|shape| shape.rows.iter().map(move |rows| (shape, rows))) {
-            for kernel in KERNELS {
+            // Gradients are made of whole batches only.
+            for kernel in KERNELS.iter().filter(|kernel| kernel.of == FORWARD || rows >= 256) {
                 let seconds = product_seconds(kernel, kind, shape, rows);
                 let gflops = 2.0 * (shape.out * shape.inner * rows) as f64 / seconds / 1e9;
                 *best = best.max(gflops);
                 say_json(&json!({
-                    "what": "product", "kernel": kernel.name, "dtype": kind_name(kind), "rows": rows,
+                    "what": "product", "kernel": kernel.name, "of": kernel.of, "dtype": kind_name(kind), "rows": rows,
                     "weight": [shape.out, shape.inner], "gflops": round(gflops),
                     "weight_gb_per_s": round(weight_bytes(kind, shape) as f64 / seconds / 1e9),
                 }))?;
@@ -123,16 +137,18 @@ fn product_seconds(kernel: &Kernel, kind: Kind, shape: &Shape, rows: i64) -> f64
     let options = (kind, Device::Cpu);
     let copies = if shape.cold { COLD_BYTES.div_ceil(weight_bytes(kind, shape)) } else { 1 };
     let filled = |size: [i64; 2]| Tensor::ones(size, options) * 0.5;
-    let products: Vec<Product> = (0..copies).map(|_| (kernel.prepare)(filled([shape.out, shape.inner]))).collect();
-    let x = filled([rows, shape.inner]);
+    let (x, dy) = (filled([rows, shape.inner]), filled([rows, shape.out]));
+    let operands: Vec<Operands> = (0..copies)
+        .map(|_| Operands { x: x.shallow_clone(), dy: dy.shallow_clone(), weight: filled([shape.out, shape.inner]) })
+        .collect();
     // Warms up: threads, what the library packs or compiles for this shape.
-    drop(products[0](&x));
+    drop((kernel.product)(&operands[0]));
     let (started, mut seconds) = (Instant::now(), Vec::new());
     while seconds.len() < 5 || started.elapsed().as_secs_f64() < SECONDS {
         // A short product is timed in a run of them.
         let round = Instant::now();
-        for product in &products {
-            drop(product(&x));
+        for operands in &operands {
+            drop((kernel.product)(operands));
         }
         seconds.push(round.elapsed().as_secs_f64() / copies as f64);
     }
@@ -146,14 +162,20 @@ mod tests {
     #[test]
     fn every_kernel_multiplies() {
         let _no_grad = no_grad_guard();
-        let (x, weight) = (
-            Tensor::arange(6, (Kind::Float, Device::Cpu)).view([2, 3]),
-            Tensor::ones([4, 3], (Kind::Float, Device::Cpu)),
-        );
+        let options = (Kind::Float, Device::Cpu);
+        let operands = Operands {
+            x: Tensor::arange(6, options).view([2, 3]),
+            dy: Tensor::arange(8, options).view([2, 4]),
+            weight: Tensor::arange(12, options).view([4, 3]),
+        };
         for kernel in KERNELS {
-            let y = (kernel.prepare)(weight.shallow_clone())(&x);
-            let y = Vec::<f32>::try_from(y.view(-1)).unwrap();
-            assert_eq!(y, [3.0, 3.0, 3.0, 3.0, 12.0, 12.0, 12.0, 12.0], "{}", kernel.name);
+            let y = Vec::<f32>::try_from((kernel.product)(&operands).contiguous().view(-1)).unwrap();
+            let expected: &[f32] = match kernel.of {
+                FORWARD => &[5.0, 14.0, 23.0, 32.0, 14.0, 50.0, 86.0, 122.0],
+                "dy W" => &[42.0, 48.0, 54.0, 114.0, 136.0, 158.0],
+                _ => &[12.0, 16.0, 20.0, 15.0, 21.0, 27.0, 18.0, 26.0, 34.0, 21.0, 31.0, 41.0],
+            };
+            assert_eq!(y, expected, "{} {}", kernel.name, kernel.of);
         }
     }
 

@@ -5,8 +5,8 @@ use std::time::Instant;
 use relign_core::Seed;
 use relign_model::attention::TreeAttention;
 use relign_model::logits::TokenStats;
-use relign_model::ops::logits;
-use relign_model::{Segment, Tensor, backward, take_grad};
+use relign_model::ops::{add_weight_gradient, input_gradient, logits};
+use relign_model::{Kind, Segment, Tensor, backward, take_grad};
 
 use super::{dtype_of, figure};
 use crate::loaded::Loaded;
@@ -30,7 +30,7 @@ pub(super) fn run(model: &str, dtype: &str, sequences: usize, length: usize) -> 
         let flowing = hidden.detach();
         let grad = hidden.zeros_like();
         let head = family.head().weight().detach();
-        let mut head_grad: Option<Tensor> = None;
+        let head_grad = Tensor::zeros(head.size(), (Kind::Float, head.device()));
         for first in (0..n).step_by(512) {
             let len = 512.min(n - first);
             let rows = flowing.narrow(0, first as i64, len as i64);
@@ -40,9 +40,8 @@ pub(super) fn run(model: &str, dtype: &str, sequences: usize, length: usize) -> 
             let share = vec![-1.0 / n as f32; len];
             stats.backward(&logits, &targets, 1.0, &share, &vec![0.0; len]);
             let logits = logits.to_kind(head.kind());
-            grad.narrow(0, first as i64, len as i64).copy_(&logits.matmul(&head));
-            let part = logits.tr().matmul(&rows);
-            head_grad = Some(head_grad.map_or_else(|| part.shallow_clone(), |sum| sum + &part));
+            grad.narrow(0, first as i64, len as i64).copy_(&input_gradient(&logits, &head));
+            add_weight_gradient(&head_grad, &logits, &rows);
         }
         backward(&hidden, &grad).map_err(anyhow::Error::msg)?;
         for parameter in loaded.policy.parameters() {

@@ -1,0 +1,115 @@
+//! What comes back from the engine, the judge and those who value nodes.
+
+use std::time::Duration;
+
+use relign_core::{By, Completion, GenerateError, NodeId, Place, RolloutError};
+
+use super::Driver;
+use super::round::{Owed, Round};
+
+impl<'a> Driver<'a> {
+    /// Polls the engine; the tasks that something came back for.
+    pub(super) fn completions(&mut self, round: &mut Round<'a>) -> Result<Vec<usize>, RolloutError> {
+        if round.requests.is_empty() {
+            return Ok(Vec::new());
+        }
+        // One failed request is told to its strategy as an answer that nobody can judge.
+        let answers: Vec<(u64, Result<Completion, String>)> = match self.engine.poll() {
+            Ok(completions) => completions.into_iter().map(|completion| (completion.id, Ok(completion))).collect(),
+            Err(GenerateError::Failed { id, what }) => vec![(id, Err(what))],
+            Err(broken) => return Err(broken.into()),
+        };
+        if answers.is_empty() && self.engine.in_flight() == 0 {
+            let what = format!("expected {} more completions, but nothing is in flight", round.requests.len());
+            return Err(GenerateError::Engine(what).into());
+        }
+        let mut touched = Vec::with_capacity(answers.len());
+        for (id, mut answer) in answers {
+            let Some((index, own)) = round.requests.remove(&id) else {
+                let what = format!("completion of request {id}, which is not in flight");
+                return Err(GenerateError::Engine(what).into());
+            };
+            if let Ok(completion) = &mut answer {
+                // None at all is what a server gives that does not tell them.
+                if !completion.logprobs.is_empty() && completion.tokens.len() != completion.logprobs.len() {
+                    let (tokens, logprobs) = (completion.tokens.len(), completion.logprobs.len());
+                    let what = format!("expected {tokens} log-probabilities for as many tokens, got {logprobs}");
+                    return Err(GenerateError::Engine(what).into());
+                }
+                completion.id = own;
+                round.progress.tokens += completion.tokens.len() as u64;
+            }
+            round.progress.done += 1;
+            let owed = round.growths[index].iter_mut().flat_map(|growth| &mut growth.owed);
+            for entry in owed {
+                if let Owed::Completion { id, got } = entry
+                    && *id == own
+                    && got.is_none()
+                {
+                    *got = Some(answer);
+                    break;
+                }
+            }
+            touched.push(index);
+        }
+        if !touched.is_empty()
+            && let Some(progress) = &mut self.progress
+        {
+            progress(round.progress);
+        }
+        Ok(touched)
+    }
+
+    /// Collects scores; the tasks that something came back for.
+    pub(super) fn scores(&mut self, round: &mut Round<'a>, patience: Duration) -> Vec<usize> {
+        let mut touched = Vec::new();
+        for (ticket, score) in self.judge.drain(patience) {
+            // A ticket of an earlier round that was cut short means nothing here.
+            let Some(index) = round.tickets.remove(&ticket) else { continue };
+            let owed = round.growths[index].iter_mut().flat_map(|growth| &mut growth.owed);
+            for entry in owed {
+                if let Owed::Score { ticket: Some(own), got, .. } = entry
+                    && *own == ticket
+                {
+                    *got = Some(score);
+                    break;
+                }
+            }
+            touched.push(index);
+        }
+        touched
+    }
+
+    /// Has all nodes valued that wait for it; the tasks that something came back for.
+    pub(super) fn values(&mut self, round: &mut Round<'a>) -> Vec<usize> {
+        let wanted = std::mem::take(&mut round.unvalued);
+        for (by, scorer) in [(By::Scorer, self.options.scorer), (By::Checker, self.options.checker)] {
+            let nodes = || wanted.iter().filter(|(_, _, own)| *own == by);
+            let place = |&(index, node, _): &(usize, NodeId, By)| {
+                round.growths[index].as_ref().map(|g| Place { task: &g.task, tree: g.strategy.tree(), node })
+            };
+            let places: Vec<Place<'_>> = nodes().filter_map(place).collect();
+            let count = places.len();
+            // Strategies do not start without what they ask for.
+            let (Some(scorer), 1..) = (scorer, count) else { continue };
+            let mut values = scorer.values(&places);
+            if values.len() != count {
+                let what = format!("scorer: expected {count} values for as many nodes, got {}", values.len());
+                values = vec![Err(what); count];
+            }
+            for (&(index, wanted, _), value) in nodes().zip(values) {
+                let owed = round.growths[index].iter_mut().flat_map(|growth| &mut growth.owed);
+                for entry in owed {
+                    if let Owed::Value { node, by: own, got } = entry
+                        && (*node, *own) == (wanted, by)
+                        && got.is_none()
+                    {
+                        *got = Some(value);
+                        break;
+                    }
+                }
+            }
+        }
+        wanted.into_iter().map(|(index, _, _)| index).collect()
+    }
+}
