@@ -10,6 +10,7 @@ import statistics
 import sys
 
 import decode
+import evaluate
 import sandbox
 import search
 import training
@@ -23,6 +24,7 @@ BENCHES = {
     "tree": (decode.tree, "64 branches of each prompt at four depths, against the same without shared prefixes"),
     "search": (search.search, "MCTS on 16 GSM8K problems at once, against generate once an expansion, and treequest"),
     "sandbox": (sandbox.sandbox, "HumanEval's programs in the sandbox, against one system python3 for each"),
+    "eval": (evaluate.evaluate, "GSM8K answered and judged, items per second, against lm-evaluation-harness"),
     "verify": (verify.verify, "answers judged right or wrong: errors and speed, against Math-Verify"),
 }
 HEAD = f"{'case':<32} {'peer':<13} {'ours':>9} {'theirs':>9} {'unit':<9} {'ratio':>6} {'ours GB':>8} {'theirs GB':>9}"

@@ -258,11 +258,15 @@ pub struct EvalSection {
     pub temperature: f32,
     /// Samples of each task.
     pub samples: u64,
+    /// Benchmarks that the model will be measured on afterwards, by name or file: before anything is trained, their
+    /// items are looked for among the training tasks, as the held-out tasks always are.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub against: Vec<String>,
 }
 
 impl Default for EvalSection {
     fn default() -> Self {
-        Self { items: 256, every: 0, temperature: 0.0, samples: 1 }
+        Self { items: 256, every: 0, temperature: 0.0, samples: 1, against: Vec::new() }
     }
 }
 

@@ -5,6 +5,7 @@ mod benchmarks;
 mod cli;
 mod commands;
 mod generator;
+mod held_against;
 mod judged;
 mod loaded;
 mod memory;

@@ -30,19 +30,30 @@ fn done(output: &Output) {
 
 /// A benchmark that takes a small model some seconds.
 fn benchmark(folder: &Path, items: u64) -> String {
-    let path = folder.join("sums.toml");
+    named(folder, "sums", items)
+}
+
+fn named(folder: &Path, name: &str, items: u64) -> String {
+    let path = folder.join(format!("{name}.toml"));
     let text = format!(
-        "name = \"sums\"\nversion = 1\ndomain = \"procedural\"\nitems = {items}\nsamples = 2\nmetrics = [\"accuracy\", \"pass@2\"]\n\
+        "name = \"{name}\"\nversion = 1\ndomain = \"procedural\"\nitems = {items}\nsamples = 2\nmetrics = [\"accuracy\", \"pass@2\"]\n\
          [environment]\nname = \"arithmetic\"\n[sampling]\ntemperature = 1.0\nmax_tokens = 48\n[[lenient]]\nname = \"final_number\"\n"
     );
     fs::write(&path, text).unwrap();
     path.to_str().unwrap().to_owned()
 }
 
-/// The only log in `folder`.
-fn log(folder: &Path) -> PathBuf {
+/// The logs in `folder`, sorted.
+fn logs(folder: &Path) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|path| path.extension().is_some_and(|end| end == "jsonl"));
+    files.sort();
+    files
+}
+
+/// The only log in `folder`.
+fn log(folder: &Path) -> PathBuf {
+    let mut files = logs(folder);
     assert_eq!(files.len(), 1, "{files:?}");
     files.remove(0)
 }
@@ -93,6 +104,95 @@ fn killed_at_any_moment_it_goes_on_and_the_result_is_the_same() {
     let bytes = fs::read(&other).unwrap();
     done(&go(&killed));
     assert_eq!(fs::read(&other).unwrap(), bytes);
+}
+
+#[test]
+fn benchmarks_of_one_call_are_one_batch_and_a_kill_loses_nothing_of_any() {
+    let folder = tempfile::tempdir().unwrap();
+    let benches =
+        [named(folder.path(), "few", 20), named(folder.path(), "many", 150), named(folder.path(), "more", 90)];
+    let model = model();
+    let start = |out: &Path| {
+        let mut call = vec!["eval", &model, "--dtype", "f32", "--json", "--out", out.to_str().unwrap()];
+        benches.iter().for_each(|bench| call.extend(["--benchmark", bench]));
+        relign(&call)
+    };
+    let (whole, killed, alone) =
+        (folder.path().join("whole"), folder.path().join("killed"), folder.path().join("alone"));
+    let output = start(&whole).output().unwrap();
+    done(&output);
+    let told: Vec<Value> =
+        String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let names: Vec<&str> = told.iter().filter_map(|line| line["benchmark"].as_str()).collect();
+    assert_eq!(names, ["few", "many", "more"], "in the order of the call, whichever ended first");
+    assert!(told[3]["summary"].as_bool().unwrap() && told[3]["seconds"].as_f64().unwrap() > 0.0);
+    // What is asked together is what is asked alone.
+    for bench in &benches {
+        done(&run(&["eval", &model, "--dtype", "f32", "--benchmark", bench, "--out", alone.to_str().unwrap()]));
+    }
+    let ends = |folder: &Path| -> Vec<Value> {
+        logs(folder).iter().map(|log| records(log, "end")[0]["content"].clone()).collect()
+    };
+    assert_eq!((ends(&whole), logs(&whole).len()), (ends(&alone), 3));
+    for least in [1, 100, 300] {
+        let mut child = start(&killed).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let end = Instant::now() + Duration::from_secs(120);
+        let samples = || -> usize {
+            let files = if killed.is_dir() { logs(&killed) } else { Vec::new() };
+            files.iter().map(|log| records(log, "sample").len()).sum()
+        };
+        while child.try_wait().unwrap().is_none() && Instant::now() < end && samples() < least {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        child.kill().unwrap(); // SIGKILL
+        child.wait().unwrap();
+    }
+    let before: Vec<Vec<Value>> = logs(&killed).iter().map(|log| records(log, "sample")).collect();
+    done(&start(&killed).output().unwrap());
+    assert_eq!(ends(&killed), ends(&whole));
+    for (log, before) in logs(&killed).iter().zip(before) {
+        assert_eq!(records(log, "sample")[..before.len()], before[..], "what was safe stays as it was");
+    }
+}
+
+#[test]
+fn votes_are_counted_and_a_strategy_chooses_one_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = model();
+    let base = "name = \"NAME\"\nversion = 1\ndomain = \"d\"\nitems = 12\n[environment]\nname = \"arithmetic\"\n\
+                [sampling]\ntemperature = 1.0\nmax_tokens = 24\n";
+    let eval = |name: &str, head: &str, tail: &str| {
+        let file = folder.path().join(format!("{name}.toml"));
+        fs::write(&file, format!("{head}{}{tail}", base.replace("NAME", name))).unwrap();
+        let out = folder.path().join(name).to_str().unwrap().to_owned();
+        run(&["eval", &model, "--dtype", "f32", "--benchmark", file.to_str().unwrap(), "--out", &out, "--json"])
+    };
+    let output = eval("votes", "samples = 4\nmetrics = [\"maj@4\", \"accuracy\"]\n", "");
+    done(&output);
+    let first: Value = serde_json::from_slice(output.stdout.split(|byte| *byte == b'\n').next().unwrap()).unwrap();
+    assert_eq!(first["results"]["metrics"]["maj@4"]["n"], 12, "{first}");
+    let samples = records(&log(&folder.path().join("votes")), "sample");
+    for sample in &samples {
+        let found = sample.get("answer").is_some();
+        assert_eq!(found, sample["score"]["verdict"] != "unparsed", "{sample}");
+        assert!(sample["score"].get("answer").is_none(), "said once: {sample}");
+    }
+    let output = eval("consistent", "", "[strategy]\nname = \"self_consistency\"\nn = 5\n");
+    done(&output);
+    let chosen = records(&log(&folder.path().join("consistent")), "sample");
+    assert_eq!(chosen.len(), 12, "one for each item, whatever it took");
+    let tokens = |all: &[Value]| -> u64 { all.iter().filter_map(|sample| sample["tokens"].as_u64()).sum() };
+    assert!(tokens(&chosen) > 12 * 24, "the tokens of all answers: {}", tokens(&chosen));
+    for (head, tail, said) in [
+        ("samples = 2\n", "[strategy]\nname = \"best_of_n\"\n", "expected 1 where a strategy chooses"),
+        ("", "[strategy]\nname = \"best_of_m\"\n", "did you mean `best_of_n`?"),
+        ("", "[strategy]\nname = \"self_consistency\"\nk = 5\n", "unknown"),
+    ] {
+        let output = eval("wrong", head, tail);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{error}");
+        assert!(error.contains(said), "{said}: {error}");
+    }
 }
 
 #[test]

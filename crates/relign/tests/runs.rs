@@ -303,3 +303,51 @@ fn a_dry_run_says_what_it_needs_and_touches_nothing() {
     assert!(summary["memory_needed_bytes"].as_u64().unwrap() > 0);
     assert!(!out.exists());
 }
+
+#[test]
+fn what_a_run_is_measured_on_is_looked_for_among_its_tasks() {
+    let folder = tempfile::tempdir().unwrap();
+    let question =
+        |n: usize| format!("A farmer keeps {n} brown hens and sells each of their eggs at the market of town {n}.");
+    let rows = |from: usize, to: usize| -> String {
+        (from..to).map(|n| format!("{{\"question\": \"{}\", \"answer\": \"{n}\"}}\n", question(n))).collect()
+    };
+    fs::write(folder.path().join("train.jsonl"), rows(0, 6)).unwrap();
+    // Two of the tasks, with other spaces and marks, and one of its own.
+    fs::write(
+        folder.path().join("test.jsonl"),
+        format!(
+            "{}\n{}\n{{\"question\": \"Whose hat is this?\"}}\n",
+            serde_json::json!({"question": question(2).to_uppercase()}),
+            serde_json::json!({"question": question(4).replace(' ', "  ")})
+        ),
+    )
+    .unwrap();
+    let file = folder.path().join("own.toml");
+    let text = fs::read_to_string(recipe(folder.path())).unwrap();
+    let path = folder.path().join("train.jsonl");
+    let own = format!(
+        "name = \"dataset\"\npath = \"{}\"\nprompt = \"{{{{ question }}}}\"\nanswer = \"answer\"\n\
+                       instruction = \"Think step by step about this and end with #### and the number.\"",
+        path.display()
+    );
+    let text = text.replace("name = \"arithmetic\"", &own).replace("steps = 30", "steps = 1");
+    let against = format!("items = 2\nagainst = [\"{}\"]", folder.path().join("test.jsonl").display());
+    fs::write(&file, text.replace("items = 3", &against)).unwrap();
+    let out = folder.path().join("run");
+    let output = done(train(&file, &out, &[]));
+    assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
+    assert!(errors(&output).contains("of 3 items of test.jsonl 2 stand in the"), "{}", errors(&output));
+    let summary: serde_json::Value = serde_json::from_slice(&fs::read(out.join("summary.json")).unwrap()).unwrap();
+    let found = &summary["contamination"]["benchmarks"];
+    assert_eq!((&found["test.jsonl"]["exact"], &found["test.jsonl"]["items"]), (&2.into(), &3.into()), "{found}");
+    assert_eq!(found["held-out"]["exact"], 0, "the tasks themselves are disjoint: {found}");
+    let lines = fs::read_to_string(out.join("contamination.jsonl")).unwrap();
+    assert!(lines.lines().count() >= 2 && lines.contains("A FARMER KEEPS 2 BROWN HENS"), "{lines}");
+    // A benchmark that there is not is said before anything is written.
+    let text = fs::read_to_string(&file).unwrap().replace("test.jsonl", "tset");
+    fs::write(&file, text).unwrap();
+    let output = done(train(&file, &folder.path().join("other"), &[]));
+    assert_eq!(output.status.code(), Some(2), "{}", errors(&output));
+    assert!(errors(&output).contains("eval.against") && !folder.path().join("other").exists());
+}

@@ -73,7 +73,10 @@ pub(crate) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
 }
 
 /// The items of a file, or of a benchmark and its variants.
-fn against(name: &str) -> anyhow::Result<Vec<(String, Vec<Text>)>> {
+///
+/// # Errors
+/// [`Usage`] if there is neither, or it does not fit.
+pub(crate) fn against(name: &str) -> anyhow::Result<Vec<(String, Vec<Text>)>> {
     let path = Path::new(name);
     if path.is_file() && path.extension().is_none_or(|end| end != "toml") {
         let title = path.file_name().map_or(name.to_owned(), |name| name.to_string_lossy().into_owned());

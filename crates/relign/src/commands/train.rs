@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use super::{say, say_json};
 use crate::cli::Usage;
+use crate::held_against::Found;
 use crate::judged;
 use crate::loaded::{Compute, Loaded, Read, engine, kind_name, weights_hash};
 use crate::sampler::Sampler;
@@ -55,6 +56,8 @@ struct Summary {
     model_sha256: String,
     /// The files that tasks were read from.
     data: Vec<DataFile>,
+    /// What of the items that it is measured on stands among the tasks.
+    contamination: Found,
     /// What rewards asked of servers since this process began.
     #[serde(skip_serializing_if = "Option::is_none")]
     judging: Option<Spent>,
@@ -74,8 +77,11 @@ pub(crate) fn run(asked: &Asked) -> anyhow::Result<()> {
     let compute = Compute { device: recipe.model.device, dtype: recipe.model.dtype };
     compute.open(recipe.model.rollout_weights)?; // before anything is written
     let (environment, reward) = judged_by(&recipe)?;
+    let contamination = Found::of(&recipe, environment.as_ref())?;
     let progress = prepare(&folder, &recipe, &saved, asked.resume)?;
     let _lock = lock(&folder)?;
+    contamination.lines().for_each(|line| eprintln!("{line}"));
+    contamination.write(&folder)?;
     eprintln!("loading {}", recipe.model.path);
     let Loaded { path, policy, tokenizer } = Loaded::open(&recipe.model.path, compute)?;
     let hash = weights_hash(&path)?;
@@ -132,7 +138,7 @@ pub(crate) fn run(asked: &Asked) -> anyhow::Result<()> {
     plot::draw(&folder, &title(&recipe))?;
     let seconds = started.elapsed().as_secs_f64();
     let mut summary = summarise(&recipe, &folder, &outcome, seconds, path, hash, environment.data(), kind_name(kind))?;
-    summary.judging = sampler.spent();
+    (summary.judging, summary.contamination) = (sampler.spent(), contamination);
     write_summary(&folder, &summary)?;
     report(&recipe, &folder, &outcome, &summary, &asked.recipe, asked.json)
 }
@@ -252,6 +258,7 @@ fn summarise(
         model,
         model_sha256,
         data,
+        contamination: Found::default(),
         judging: None,
         relign: env!("CARGO_PKG_VERSION"),
         libtorch: "2.11.0",
@@ -327,6 +334,7 @@ fn report(
     }
     say("")?;
     say(format!("{} steps, {} tokens, {}", summary.steps, summary.tokens, duration(summary.seconds)))?;
+    summary.contamination.lines().try_for_each(say)?;
     if let Some(spent) = &summary.judging {
         say(format!("judging: {}", judged::spent(spent)))?;
     }
@@ -373,7 +381,8 @@ fn algorithm_for(recipe: &Recipe) -> anyhow::Result<Box<dyn Algorithm>> {
 
 /// What a run would do and need, without doing it.
 fn dry_run(recipe: &Recipe, algorithm: &dyn Algorithm, folder: &Path, json: bool) -> anyhow::Result<()> {
-    judged_by(recipe)?;
+    let (environment, _) = judged_by(recipe)?;
+    let contamination = Found::of(recipe, environment.as_ref())?;
     let (path, checkpoint) = crate::models::open(&recipe.model.path, None)?;
     let compute = Compute { device: recipe.model.device, dtype: recipe.model.dtype };
     let (_, kind) = compute.open(recipe.model.rollout_weights)?;
@@ -382,7 +391,7 @@ fn dry_run(recipe: &Recipe, algorithm: &dyn Algorithm, folder: &Path, json: bool
     if json {
         return say_json(&serde_json::json!({
             "run": folder, "model": path, "device": compute.device, "dtype": kind_name(kind), "steps": recipe.run.steps, "groups": samples,
-            "memory_needed_bytes": need.total(), "memory_bytes": have, "parts": need,
+            "memory_needed_bytes": need.total(), "memory_bytes": have, "parts": need, "contamination": contamination,
         }));
     }
     say(format!("run        {}", folder.display()))?;
@@ -395,6 +404,7 @@ fn dry_run(recipe: &Recipe, algorithm: &dyn Algorithm, folder: &Path, json: bool
     ))?;
     say(format!("task       {}", recipe.environment.name))?;
     say(format!("algorithm  {}, {} steps of {} groups", recipe.algorithm.name, recipe.run.steps, recipe.run.tasks))?;
+    contamination.lines().try_for_each(say)?;
     say(format!("memory     about {} of {}", memory::human(need.total()), memory::human(have)))?;
     for (what, bytes) in need.parts() {
         say(format!("           {:>9}  {what}", memory::human(bytes)))?;
