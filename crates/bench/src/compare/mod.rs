@@ -4,16 +4,18 @@ mod comparable;
 mod flips;
 mod html;
 mod markdown;
+mod read;
 mod text;
 
 use std::collections::{BTreeMap, HashMap};
 
 use relign_core::{Estimate, Seed};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use flips::{Answer, Flip};
 pub use html::html;
-pub use markdown::markdown;
+pub use markdown::{markdown, uplift};
+pub use read::{ReadError, read};
 pub use text::text;
 
 use crate::results::summary::tallies;
@@ -56,7 +58,7 @@ pub enum CompareError {
 }
 
 /// A base model and what was made of it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// The base model's name.
     pub base: String,
@@ -69,11 +71,11 @@ pub struct Report {
     /// What differs and does no harm.
     pub notes: Vec<String>,
     /// RELIGN's version.
-    pub relign: &'static str,
+    pub relign: String,
 }
 
 /// A model against the base, over benchmarks.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
     /// The model's name.
     pub model: String,
@@ -86,7 +88,7 @@ pub struct Comparison {
 }
 
 /// A model against the base on one benchmark.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Row {
     /// The benchmark.
     pub benchmark: String,
@@ -159,7 +161,7 @@ pub fn compare(base: &[Results], tuned: &[Vec<Results>], options: &Options) -> R
         comparisons: Vec::new(),
         warnings: Vec::new(),
         notes: Vec::new(),
-        relign: env!("CARGO_PKG_VERSION"),
+        relign: env!("CARGO_PKG_VERSION").to_owned(),
     };
     let mut refused = one_model("base", base);
     for results in tuned {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use relign_core::{Estimate, Finish, Score, Verdict};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Results, Sample};
 use crate::benchmark::{Metric, Tally};
@@ -23,7 +23,7 @@ pub struct Summary {
 }
 
 /// What became of the samples. The four verdicts add up to 1.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Shares {
     /// Samples in all.
     pub samples: u64,
