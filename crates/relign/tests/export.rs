@@ -44,7 +44,7 @@ fn trained() -> &'static Trained {
             tiny()
         );
         fs::write(made.path("recipe.toml"), recipe).unwrap();
-        let benchmark = "name = \"mine|own\"\nversion = 1\ndomain = \"procedural\"\nitems = 12\n[environment]\nname = \
+        let benchmark = "name = \"my-sums\"\nversion = 1\ndomain = \"procedural\"\nitems = 12\n[environment]\nname = \
                          \"arithmetic\"\n[sampling]\nmax_tokens = 8\n";
         fs::write(made.path("mine.toml"), benchmark).unwrap();
         done(&["train", &made.path("recipe.toml"), "--out", &made.path("run")]);
@@ -127,15 +127,15 @@ fn the_card_says_what_was_done_and_what_came_of_it() {
         "[org/base](https://huggingface.co/org/base) after 3 steps of GRPO on the task `arithmetic`",
         &format!("| accuracy | {}", percent(&summary["base"]["accuracy"])),
         "(curve.png)",
-        "| mine\\|own | accuracy | 12 |",
-        "- mine\\|own: 0 items won",
+        "| my-sums | accuracy | 12 |",
+        "- my-sums: ",
         "max_new_tokens=12",
         "length x 1",
         &format!("SHA-256 `{}`", summary["model_sha256"].as_str().unwrap()),
         &format!("SHA-256 `{tuned}` as trained"),
         "lr = 0.001",
         "| gsm8k | 1319 | 3 | 4 | 5 | 2 |",
-        "No difference from its base model was shown on mine\\|own.",
+        "No difference from its base model was shown on my-sums.",
         "## Limits",
     ] {
         assert!(card.contains(said), "expected {said:?} in:\n{card}");
@@ -286,7 +286,7 @@ print(json.dumps({
     let results = said["results"].as_array().unwrap();
     assert_eq!(results.len(), 2, "{results:?}");
     assert_eq!((&results[0][0], &results[0][2]), (&"arithmetic, held-out items".into(), &"accuracy".into()));
-    assert_eq!((&results[1][0], &results[1][4]["items"]), (&"mine|own".into(), &12.into()));
+    assert_eq!((&results[1][0], &results[1][4]["items"]), (&"my-sums".into(), &12.into()));
 }
 
 fn copy(from: &Path, to: &Path) {

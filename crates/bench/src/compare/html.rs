@@ -175,10 +175,10 @@ fn behind(out: &mut String, comparison: &Comparison) {
                 (format!("{}, {}", say(ours), say(theirs)), Some(theirs - ours))
             };
             let whole: fn(f64) -> String = |value| format!("{value:.0}");
-            let visible = points(row.detectable).trim_start_matches('+').to_owned();
+            let visible = row.detectable.map_or_else(String::new, |it| points(it).trim_start_matches('+').to_owned());
             let needed = row.needed.map_or_else(|| (String::new(), Some(f64::NAN)), count);
             let mut cells = vec![(escape(&row.benchmark), None), count(row.won), count(row.lost), count(row.left_out)];
-            cells.extend([(visible, Some(row.detectable)), needed]);
+            cells.extend([(visible, Some(row.detectable.unwrap_or(f64::NAN))), needed]);
             if lenient {
                 cells.push(match (row.base_lenient, row.tuned_lenient) {
                     (Some(base), Some(tuned)) => pair(base.accuracy, tuned.accuracy, share),
@@ -187,7 +187,12 @@ fn behind(out: &mut String, comparison: &Comparison) {
             }
             cells.extend([pair(a.unparsed, b.unparsed, share), pair(a.truncated, b.truncated, share)]);
             cells.extend(failed.then(|| pair(a.failed, b.failed, share)));
-            cells.extend([pair(a.length, b.length, whole), pair(a.seconds, b.seconds, whole)]);
+            cells.push(if a.counted > 0 && b.counted > 0 {
+                pair(a.length, b.length, whole)
+            } else {
+                ("not told".to_owned(), Some(f64::NAN))
+            });
+            cells.push(pair(a.seconds, b.seconds, whole));
             cells.extend(cost.then(|| pair(a.cost, b.cost, |value| format!("{value:.4}"))));
             cells
         })

@@ -17,10 +17,10 @@ use crate::words::{clip, share};
 pub fn write(board: &Board, folder: &Path) -> Result<(), ResultError> {
     let put = |name: &str, text: &str| {
         let path = folder.join(name);
-        std::fs::write(&path, text).map_err(|source| ResultError::Io { path, source })
+        std::fs::write(&path, text).map_err(|error| ResultError::Io { path, error })
     };
     let items = folder.join("items");
-    std::fs::create_dir_all(&items).map_err(|source| ResultError::Io { path: items, source })?;
+    std::fs::create_dir_all(&items).map_err(|error| ResultError::Io { path: items, error })?;
     let data = serde_json::to_string_pretty(board).unwrap_or_default();
     put("data.json", &(data + "\n"))?;
     put("index.html", &index(board))?;
@@ -128,7 +128,9 @@ fn benchmark(out: &mut String, board: &Table) {
         }
         cells.extend([share(row.shares.unparsed), share(row.shares.truncated)]);
         cells.extend(failed.then(|| share(row.shares.failed)));
-        cells.extend([whole(row.shares.length), whole(row.shares.seconds)]);
+        let told = row.shares.counted > 0;
+        cells.push(if told { whole(row.shares.length) } else { number("not told".to_owned(), f64::NAN) });
+        cells.push(whole(row.shares.seconds));
         cells.extend(cost.then(|| number(format!("{:.4}", row.shares.cost), row.shares.cost)));
         cells.push((format!("<span class=\"soft small\">{}</span>", escape(&engine(&row.engine))), None));
         cells
