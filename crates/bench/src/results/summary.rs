@@ -38,6 +38,7 @@ pub struct Shares {
     /// The share that the token limit cut off.
     pub truncated: f64,
     /// Samples that tell how many tokens they have; servers may keep that to themselves.
+    #[serde(default)]
     pub counted: u64,
     /// Mean length in tokens of those samples.
     pub length: f64,
