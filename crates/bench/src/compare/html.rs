@@ -160,10 +160,10 @@ fn behind(out: &mut String, comparison: &Comparison) {
     let failed = comparison.rows.iter().any(|row| row.base_shares.failed + row.tuned_shares.failed > 0.0);
     let cost = comparison.rows.iter().any(|row| row.base_shares.cost + row.tuned_shares.cost > 0.0);
     let mut head = vec!["benchmark", "items won", "lost", "left out", "would have shown", "items needed"];
-    head.extend(lenient.then_some("judged leniently"));
+    head.extend(lenient.then_some("lenient"));
     head.extend(["no answer", "cut off"]);
     head.extend(failed.then_some("not judged"));
-    head.extend(["tokens an answer", "seconds"]);
+    head.extend(["tokens", "seconds"]);
     head.extend(cost.then_some("cost"));
     let rows: Vec<Vec<(String, Option<f64>)>> = comparison
         .rows
