@@ -44,6 +44,11 @@ pub trait Environment: Send + Sync {
         group.iter().map(|transcript| self.score(task, transcript)).collect()
     }
 
+    /// Whether two answers to `task`, as its scores have them, are the same answer; see [`Reward::same`](crate::Reward::same).
+    fn same(&self, _task: &Task, a: &str, b: &str) -> bool {
+        a == b
+    }
+
     /// What its judgement asks of whoever runs it, as a reward's.
     fn needs(&self) -> RewardNeeds {
         RewardNeeds::default()

@@ -20,6 +20,10 @@ pub struct Score {
     /// Why: what was extracted, what was expected, or what went wrong.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
+    /// The final answer that was found, in the judge's own form, for counting votes; none where the judge does not tell.
+    /// Which answers are the same is for [`Reward::same`] to say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<String>,
 }
 
 /// What a judgement amounts to.
@@ -39,22 +43,32 @@ pub enum Verdict {
 impl Score {
     /// A right answer, worth 1.
     pub fn correct(reason: impl Into<String>) -> Self {
-        Self { verdict: Verdict::Correct, value: 1.0, parts: BTreeMap::new(), reason: reason.into() }
+        Self::of(Verdict::Correct, 1.0, reason.into())
     }
 
     /// A wrong answer, worth 0.
     pub fn wrong(reason: impl Into<String>) -> Self {
-        Self { verdict: Verdict::Wrong, value: 0.0, parts: BTreeMap::new(), reason: reason.into() }
+        Self::of(Verdict::Wrong, 0.0, reason.into())
     }
 
     /// No answer found, worth 0.
     pub fn unparsed(reason: impl Into<String>) -> Self {
-        Self { verdict: Verdict::Unparsed, value: 0.0, parts: BTreeMap::new(), reason: reason.into() }
+        Self::of(Verdict::Unparsed, 0.0, reason.into())
     }
 
     /// The judge failed.
     pub fn failed(reason: impl Into<String>) -> Self {
-        Self { verdict: Verdict::Failed, value: 0.0, parts: BTreeMap::new(), reason: reason.into() }
+        Self::of(Verdict::Failed, 0.0, reason.into())
+    }
+
+    /// With the answer that was found.
+    #[must_use]
+    pub fn answering(self, answer: impl Into<String>) -> Self {
+        Self { answer: Some(answer.into()), ..self }
+    }
+
+    fn of(verdict: Verdict, value: f64, reason: String) -> Self {
+        Self { verdict, value, parts: BTreeMap::new(), reason, answer: None }
     }
 }
 
@@ -95,6 +109,11 @@ pub trait Reward: Send + Sync {
     /// another, or judges many at the price of one, has its own way here and says so in [`RewardNeeds::group`].
     fn score_group(&self, task: &Task, group: &[Transcript]) -> Vec<Score> {
         group.iter().map(|transcript| self.score(task, transcript)).collect()
+    }
+
+    /// Whether two answers to `task`, as [`Score::answer`] has them, are the same answer.
+    fn same(&self, _task: &Task, a: &str, b: &str) -> bool {
+        a == b
     }
 
     /// What it asks of whoever runs it.

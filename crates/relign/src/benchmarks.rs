@@ -6,9 +6,13 @@ use std::sync::Arc;
 use relign_bench::benchmark::{BUILTIN, Benchmark, Shot, all, named, subset};
 use relign_bench::results::Item;
 use relign_core::{Environment, Split};
+use relign_search::StrategyFactory;
 
 use crate::cli::Usage;
 use crate::recipe_file;
+
+/// The strategy of benchmarks whose samples are independent answers.
+pub(crate) const SAMPLE: &str = "sample";
 
 /// The benchmarks that `name` means: a TOML file, or a built-in one and its variants.
 ///
@@ -44,11 +48,42 @@ pub(crate) fn check(benchmark: &Benchmark) -> anyhow::Result<()> {
         section("reward", &reward.name, &reward.settings).map_err(wrong)?;
     }
     section("strategy", &benchmark.strategy.name, &benchmark.strategy.settings).map_err(wrong)?;
-    if benchmark.strategy.name != "sample" || !benchmark.strategy.settings.is_empty() {
+    let Benchmark { strategy: own, samples, sampling, .. } = benchmark;
+    if own.name == SAMPLE {
+        if own.settings.is_empty() {
+            return Ok(());
+        }
+        let got = serde_json::Value::from(own.settings.clone());
         let message = "strategy: expected `sample` without settings (`samples` says how many), got";
-        return Err(wrong(anyhow::anyhow!("{message} `{}`", benchmark.strategy.name)));
+        return Err(wrong(anyhow::anyhow!("{message} {got}")));
+    }
+    if *samples != 1 {
+        let message = "samples: expected 1 where a strategy chooses the answer";
+        return Err(wrong(anyhow::anyhow!("{message} (`{}` has settings of its own), got {samples}", own.name)));
+    }
+    if sampling.temperature == 0.0 && !strategy(benchmark)?.linear() {
+        let message =
+            "sampling.temperature: expected more than 0, got 0: all that the strategy asks for would be the same";
+        return Err(wrong(anyhow::anyhow!(message)));
     }
     Ok(())
+}
+
+/// What grows a tree for each item.
+///
+/// # Errors
+/// [`Usage`] if its settings do not fit.
+pub(crate) fn strategy(benchmark: &Benchmark) -> anyhow::Result<Box<dyn StrategyFactory>> {
+    let mut section = benchmark.strategy.clone();
+    if section.name == SAMPLE {
+        section.settings.insert("n".to_owned(), benchmark.samples.into());
+    }
+    relign_search::strategy(&section).map_err(|error| Usage::error(format!("benchmark {}: {error}", benchmark.name)))
+}
+
+/// How many requests an item may have under way at once, about.
+pub(crate) fn width(benchmark: &Benchmark) -> usize {
+    strategy(benchmark).map_or(1, |strategy| strategy.samples().max(1))
 }
 
 /// The environment of a benchmark and the items that are asked, all of them or the subset that `limit` leaves.

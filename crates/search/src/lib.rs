@@ -12,6 +12,7 @@ mod mcts;
 pub mod scorers;
 mod start;
 pub mod strategies;
+mod together;
 
 pub use driver::{Driver, Options, Progress, Record};
 pub use growth::{Aggregate, Border, Steps};
@@ -21,3 +22,4 @@ pub use mcts::{Backup, FinalChoice, Policy, Prior};
 pub use scorers::{SCORERS, scorer};
 pub use start::{Budget, LastLine, Start};
 pub use strategies::{STRATEGIES, StrategyFactory, strategy};
+pub use together::{Part, Shared, together};

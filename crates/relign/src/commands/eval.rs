@@ -22,7 +22,10 @@ use crate::recipe_file;
 use crate::sinks::jsonl::write_trees;
 use crate::sinks::terminal::estimate;
 
+mod batch;
 mod benchmark;
+mod board;
+mod logged;
 
 /// What `eval` was told.
 #[derive(Debug, clap::Args)]

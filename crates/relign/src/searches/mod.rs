@@ -41,8 +41,8 @@ pub(crate) use live::Live;
 pub(crate) use outcome::{Outcome, Total};
 pub(crate) use variant::{Variant, budget};
 
-use answers::ByVerifier;
-use checker::RunsCode;
+pub(crate) use answers::{ByVerifier, classes};
+pub(crate) use checker::RunsCode;
 use lines::Lines;
 use memo::{Memo, Remembering, Tally};
 
@@ -160,6 +160,7 @@ impl Searcher {
     ) -> anyhow::Result<Self> {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let reward = relign_tasks::rewards(&[], Arc::clone(environment))?;
+        let answers = ByVerifier::new(Arc::clone(&reward));
         let memo = match &folder {
             Some(folder) => Memo::open(&folder.path.join("completions.jsonl"))?,
             None => Memo::passing(),
@@ -174,7 +175,7 @@ impl Searcher {
         Ok(Self {
             generator,
             judge: Judge::new(reward, threads, PATIENCE)?,
-            answers: ByVerifier::new(Arc::clone(environment)),
+            answers,
             checker: checked.then(RunsCode::new).transpose()?,
             scorers,
             memo,

@@ -13,13 +13,14 @@ use relign_core::{
     Answers, Generate, GenerateError, RolloutError, Rollouts, Sampling, Scorer, Seed, Task, Tokenize, Tree,
 };
 
-use round::{Growth, Round, hand_over};
+use round::{Growth, hand_over};
+pub(crate) use round::{Round, hand_over_now};
 
 use crate::journal::{Journal, Told};
 use crate::{Budget, Judge, LastLine, Start, StrategyFactory};
 
 /// How long to wait for scores while the engine has nothing to do, before looking for an interrupt.
-const PATIENCE: Duration = Duration::from_millis(20);
+pub(crate) const PATIENCE: Duration = Duration::from_millis(20);
 
 /// Runs a strategy for every task at once on one engine and has the outcome scored.
 ///
@@ -109,7 +110,7 @@ impl Rollouts for Driver<'_> {
 
 impl<'a> Driver<'a> {
     /// Renders every task, so that one which cannot be a prompt is found before anything is spent.
-    fn prepare(&mut self, tasks: Vec<Task>) -> Result<Round<'a>, RolloutError> {
+    pub(crate) fn prepare(&mut self, tasks: Vec<Task>) -> Result<Round<'a>, RolloutError> {
         let total = tasks.len() * self.strategy.samples();
         let mut growths = Vec::with_capacity(tasks.len());
         for task in tasks {
@@ -162,33 +163,38 @@ impl<'a> Driver<'a> {
     fn round(&mut self, round: &mut Round<'a>, each: &mut dyn FnMut(Tree)) -> Result<(), RolloutError> {
         self.begin(round)?;
         hand_over(round, each);
-        while round.next < round.growths.len() {
-            if self.interrupt.load(Ordering::Relaxed) {
-                return Err(RolloutError::Interrupted);
-            }
-            let mut touched = self.completions(round)?;
-            touched.extend(self.values(round));
-            // The engine's work leaves no time to wait; without any, scores are all there is.
-            let patience = if round.requests.is_empty() && touched.is_empty() { PATIENCE } else { Duration::ZERO };
-            if !round.tickets.is_empty() {
-                touched.extend(self.scores(round, patience));
-            }
-            if round.end.is_some_and(|end| Instant::now() >= end) {
-                touched.extend(self.stop(round));
-            }
-            touched.sort_unstable();
-            touched.dedup();
-            for index in touched {
-                self.advance(round, index)?;
-            }
-            self.begin(round)?;
+        while !round.is_over() {
+            self.step(round, PATIENCE)?;
             hand_over(round, each);
         }
         Ok(())
     }
 
+    /// Takes up whatever came back. With nothing asked of the engine it waits for scores, up to `patience`.
+    pub(crate) fn step(&mut self, round: &mut Round<'a>, patience: Duration) -> Result<(), RolloutError> {
+        if self.interrupt.load(Ordering::Relaxed) {
+            return Err(RolloutError::Interrupted);
+        }
+        let mut touched = self.completions(round)?;
+        touched.extend(self.values(round));
+        // The engine's work leaves no time to wait; without any, scores are all there is.
+        let patience = if round.requests.is_empty() && touched.is_empty() { patience } else { Duration::ZERO };
+        if !round.tickets.is_empty() {
+            touched.extend(self.scores(round, patience));
+        }
+        if round.end.is_some_and(|end| Instant::now() >= end) {
+            touched.extend(self.stop(round));
+        }
+        touched.sort_unstable();
+        touched.dedup();
+        for index in touched {
+            self.advance(round, index)?;
+        }
+        self.begin(round)
+    }
+
     /// Begins as many tasks as may be searched at once.
-    fn begin(&mut self, round: &mut Round<'a>) -> Result<(), RolloutError> {
+    pub(crate) fn begin(&mut self, round: &mut Round<'a>) -> Result<(), RolloutError> {
         let most = if self.options.at_once == 0 { usize::MAX } else { self.options.at_once };
         while round.begun < round.growths.len() && round.at_work() < most {
             round.begun += 1;

@@ -87,7 +87,7 @@ impl Owed {
 }
 
 /// The state of one round.
-pub(super) struct Round<'a> {
+pub(crate) struct Round<'a> {
     /// By task; `None` once handed over.
     pub(super) growths: Vec<Option<Growth<'a>>>,
     /// The first task whose tree has not been handed over.
@@ -107,6 +107,11 @@ pub(super) struct Round<'a> {
 }
 
 impl Round<'_> {
+    /// Whether every tree was handed over.
+    pub(crate) fn is_over(&self) -> bool {
+        self.next == self.growths.len()
+    }
+
     /// How many tasks have begun and not ended.
     pub(super) fn at_work(&self) -> usize {
         self.growths[self.next..self.begun].iter().flatten().filter(|growth| !growth.ended()).count()
@@ -116,12 +121,23 @@ impl Round<'_> {
 /// Gives away finished trees, in task order.
 pub(super) fn hand_over(round: &mut Round<'_>, each: &mut dyn FnMut(Tree)) {
     while let Some(slot) = round.growths[..round.begun].get_mut(round.next) {
-        if !slot.as_ref().is_some_and(Growth::ended) {
-            break;
-        }
-        if let Some(growth) = slot.take() {
-            each(growth.strategy.into_tree());
-        }
+        let Some(tree) = finished(slot) else { break };
+        each(tree);
         round.next += 1;
     }
+}
+
+/// Gives away finished trees as they come, each with its task's place.
+pub(crate) fn hand_over_now(round: &mut Round<'_>, each: &mut dyn FnMut(usize, Tree)) {
+    for (place, slot) in round.growths[..round.begun].iter_mut().enumerate().skip(round.next) {
+        if let Some(tree) = finished(slot) {
+            each(place, tree);
+        }
+    }
+    round.next += round.growths[round.next..round.begun].iter().take_while(|slot| slot.is_none()).count();
+}
+
+/// The tree in `slot`, once it is complete.
+fn finished(slot: &mut Option<Growth<'_>>) -> Option<Tree> {
+    Some(slot.take_if(|growth| growth.ended())?.strategy.into_tree())
 }

@@ -264,6 +264,10 @@ impl Environment for Posed {
         self.spec.reward.score(task, transcript)
     }
 
+    fn same(&self, task: &Task, a: &str, b: &str) -> bool {
+        self.spec.reward.same(task, a, b)
+    }
+
     fn needs(&self) -> RewardNeeds {
         self.spec.reward.needs()
     }

@@ -145,18 +145,20 @@ impl Environment for Countdown {
         };
         for number in expression.numbers() {
             let Some(place) = left.iter().position(|&n| n == number) else {
-                return Score::wrong(format!("`{expression}` uses {number} more often than it is given"));
+                return Score::wrong(format!("`{expression}` uses {number} more often than it is given"))
+                    .answering(expression.to_string());
             };
             left.swap_remove(place);
         }
         if self.use_all && !left.is_empty() {
-            return Score::wrong(format!("`{expression}` leaves {left:?} unused"));
+            return Score::wrong(format!("`{expression}` leaves {left:?} unused")).answering(expression.to_string());
         }
-        match expression.value() {
+        let score = match expression.value() {
             Some(value) if value == num_bigint::BigInt::from(target).into() => Score::correct(expression.to_string()),
             Some(value) => Score::wrong(format!("`{expression}` gives {value}, expected {target}")),
             None => Score::wrong(format!("`{expression}` divides by zero")),
-        }
+        };
+        score.answering(expression.to_string())
     }
 
     fn oracle(&self, task: &Task) -> Transcript {

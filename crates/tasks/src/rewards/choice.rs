@@ -65,8 +65,8 @@ impl Reward for Choice {
         }
         match chosen[..] {
             [] => Score::unparsed("nothing was said"),
-            [letter] if letter == expected => Score::correct(format!("chose {letter}")),
-            [letter] => Score::wrong(format!("chose {letter}, expected {expected}")),
+            [letter] if letter == expected => Score::correct(format!("chose {letter}")).answering(letter),
+            [letter] => Score::wrong(format!("chose {letter}, expected {expected}")).answering(letter),
             _ => Score::unparsed(format!("chooses {} and {}", chosen[0], chosen[1])),
         }
     }

@@ -41,7 +41,7 @@ impl Reward for ExactMatch {
         }
         let text = said(task, transcript);
         if transcript.finished && self.bare(&text) == expected {
-            return Score::correct("the whole text");
+            return Score::correct("the whole text").answering(expected);
         }
         let stated = Stated::of(&text, transcript.finished);
         let Some(last) = stated.parts.last().filter(|last| !self.bare(last).is_empty()) else {
@@ -51,7 +51,9 @@ impl Reward for ExactMatch {
             return Score::unparsed("cut off where its answer may go on");
         }
         let short: String = last.chars().take(100).collect();
-        if self.bare(last) == expected { Score::correct(short) } else { Score::wrong(format!("got `{short}`")) }
+        let given = self.bare(last);
+        let score = if given == expected { Score::correct(short) } else { Score::wrong(format!("got `{short}`")) };
+        score.answering(given)
     }
 }
 

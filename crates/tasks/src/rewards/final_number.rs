@@ -57,8 +57,8 @@ impl Reward for FinalNumber {
         let text = plain(&said(task, transcript));
         match self.find(&text, transcript.finished) {
             Err(why) => Score::unparsed(why),
-            Ok(got) if got == expected => Score::correct(format!("got {got}")),
-            Ok(got) => Score::wrong(format!("got {got}, expected {expected}")),
+            Ok(got) if got == expected => Score::correct(format!("got {got}")).answering(got.to_string()),
+            Ok(got) => Score::wrong(format!("got {got}, expected {expected}")).answering(got.to_string()),
         }
     }
 }

@@ -135,7 +135,7 @@ impl Posting {
             return Score::failed(format!("{url} leaves this answer out (null)"));
         };
         let judged = if value >= self.http.correct_from { Verdict::Correct } else { Verdict::Wrong };
-        Score { verdict: verdict.unwrap_or(judged), value, parts, reason }
+        Score { verdict: verdict.unwrap_or(judged), value, parts, reason, answer: None }
     }
 }
 

@@ -88,8 +88,8 @@ impl Reward for Label {
             [label] if stated.open && labels.iter().any(|other| other != label && other.starts_with(label)) => {
                 Score::unparsed("cut off where its answer may go on")
             }
-            [label] if *label == expected => Score::correct(label.as_str()),
-            [label] => Score::wrong(format!("got {label}, expected {expected}")),
+            [label] if *label == expected => Score::correct(label.as_str()).answering(label),
+            [label] => Score::wrong(format!("got {label}, expected {expected}")).answering(label),
             [first, second, ..] => Score::unparsed(format!("names both `{first}` and `{second}`")),
         }
     }

@@ -82,6 +82,10 @@ impl Reward for Own {
         self.0.score_group(task, group)
     }
 
+    fn same(&self, task: &Task, a: &str, b: &str) -> bool {
+        self.0.same(task, a, b)
+    }
+
     fn needs(&self) -> RewardNeeds {
         self.0.needs()
     }

@@ -113,11 +113,18 @@ impl Reward for Numeric {
             return Score::unparsed("cut off where its number may go on");
         }
         let shown = format!("{}{}", given.value, if given.percent { " %" } else { "" });
-        match self.fits(&given, &gold) {
+        let score = match self.fits(&given, &gold) {
             Ok(true) => Score::correct(format!("got {shown}")),
             Ok(false) => Score::wrong(format!("got {shown}, expected {}", task.answer)),
             Err(why) => Score::wrong(why),
-        }
+        };
+        score.answering(statement.unwrap_or(&shown).trim())
+    }
+
+    /// Whether each is near enough to the other.
+    fn same(&self, _: &Task, a: &str, b: &str) -> bool {
+        let fits = |a: &Given, b: &Given| self.fits(a, b).unwrap_or(false);
+        a == b || first(a).zip(first(b)).is_some_and(|(a, b)| fits(&a, &b) && fits(&b, &a))
     }
 }
 

@@ -6,7 +6,7 @@ use relign_core::{ConfigError, Reward, RewardNeeds, Score, Spent, Task, Transcri
 
 /// The weighted sum of named rewards, some of them behind gates.
 ///
-/// The verdict is the first part's, so the reward that decides what is correct stands first. A part
+/// The verdict and the answer are the first part's, so the reward that decides what is correct stands first. A part
 /// that fails, or a sum that is not finite, fails the whole. A part behind a closed gate is not asked and
 /// adds nothing.
 #[derive(Default)]
@@ -103,6 +103,10 @@ impl Reward for Weighted {
         sums.into_iter().map(Sum::score).collect()
     }
 
+    fn same(&self, task: &Task, a: &str, b: &str) -> bool {
+        self.parts.first().map_or(a == b, |part| part.reward.same(task, a, b))
+    }
+
     fn needs(&self) -> RewardNeeds {
         self.parts.iter().fold(RewardNeeds::default(), |needs, part| needs.and(part.reward.needs()))
     }
@@ -121,7 +125,8 @@ impl Reward for Weighted {
 /// The sum of one answer on its way.
 #[derive(Default)]
 struct Sum {
-    verdict: Option<Verdict>,
+    /// The first part's, with the answer that it found.
+    verdict: Option<(Verdict, Option<String>)>,
     value: f64,
     parts: BTreeMap<String, f64>,
     reasons: Vec<String>,
@@ -159,7 +164,7 @@ impl Sum {
         if !score.reason.is_empty() {
             self.reasons.push(format!("{name}: {}", score.reason));
         }
-        self.verdict.get_or_insert(score.verdict);
+        self.verdict.get_or_insert((score.verdict, score.answer));
     }
 
     fn score(self) -> Score {
@@ -170,7 +175,7 @@ impl Sum {
             (None, Some(_)) if !value.is_finite() => {
                 Score::failed(format!("expected a finite sum of rewards, got {value}"))
             }
-            (None, Some(verdict)) => Score { verdict, value, parts, reason: reasons.join("; ") },
+            (None, Some((verdict, answer))) => Score { verdict, value, parts, reason: reasons.join("; "), answer },
         }
     }
 }

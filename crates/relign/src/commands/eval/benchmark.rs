@@ -4,37 +4,34 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use relign_bench::benchmark::{Benchmark, suite};
-use relign_bench::results::{Header, Item, Log, Sample, Spent, Summary, summary};
-use relign_core::{Device, Environment, Message, Rollouts, Sampling, Score, Seed, Task, Tree, find};
-use relign_search::{Driver, Judge, STRATEGIES};
+use relign_bench::results::{Header, Item, Log, Summary};
+use relign_core::{Device, Environment, Message, Reward};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::Asked;
+use super::batch::{Measurement, Told};
 use crate::benchmarks;
 use crate::cli::Usage;
-use crate::commands::sampling::bar;
+use crate::commands::sampling::peak_gb;
 use crate::commands::{say, say_json};
 use crate::generator::{Generator, Source};
-use crate::judged::samples;
 use crate::loaded::weights_hash;
 use crate::sinks::terminal::estimate;
 
 /// Where logs go, unless the call says.
 const OUT: &str = "results";
 
-/// How long a judge may take.
-const PATIENCE: Duration = Duration::from_secs(10);
-
 /// A benchmark with what it asks.
-struct Prepared {
-    benchmark: Benchmark,
-    environment: Arc<dyn Environment>,
-    items: Vec<Item>,
+pub(super) struct Prepared {
+    pub(super) benchmark: Benchmark,
+    pub(super) environment: Arc<dyn Environment>,
+    /// What judges.
+    pub(super) reward: Arc<dyn Reward>,
+    pub(super) items: Vec<Item>,
 }
 
 pub(super) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
@@ -42,27 +39,34 @@ pub(super) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
     let mut prepared = Vec::with_capacity(chosen.len());
     for benchmark in chosen {
         let (environment, items) = benchmarks::items(&benchmark, asked.limit)?;
-        prepared.push(Prepared { benchmark, environment, items });
+        let reward = relign_tasks::rewards(&benchmark.rewards, Arc::clone(&environment))
+            .map_err(|error| Usage(format!("benchmark {}: {error}", benchmark.name)))?;
+        prepared.push(Prepared { benchmark, environment, reward, items });
     }
-    let most = prepared.iter().map(|p| p.items.len() * p.benchmark.samples as usize).max().unwrap_or(1);
-    let mut generator = Generator::open(&asked.model, &asked.sampling, most.min(128), &asked.server)?;
+    let most: usize = prepared.iter().map(|p| p.items.len() * benchmarks::width(&p.benchmark)).sum();
+    let mut generator = Generator::open(&asked.model, &asked.sampling, most.clamp(1, 128), &asked.server)?;
     let origin = origin(asked, &generator)?;
     let out = asked.out.clone().unwrap_or_else(|| PathBuf::from(OUT));
-    let mut lost = 0;
+    let started = Instant::now();
+    let mut measurements = Vec::with_capacity(prepared.len());
     for what in &prepared {
-        let (path, found) = measure(asked, &mut generator, &origin, what, &out)?;
-        lost += (found.shares.failed * found.shares.samples as f64).round() as u64;
-        if as_json {
-            let Benchmark { name, domain, .. } = &what.benchmark;
-            let n = what.items.len();
-            say_json(&json!({"benchmark": name, "domain": domain, "items": n, "results": found, "file": path}))?;
-        } else {
-            report(&what.benchmark, &found, &path)?;
-        }
+        measurements.push(Measurement::begin(what, log(asked, &origin, what, &out)?)?);
     }
+    let mut lost = 0;
+    let mut tell = |what: &Prepared, path: &Path, found: &Summary| -> anyhow::Result<()> {
+        lost += (found.shares.failed * found.shares.samples as f64).round() as u64;
+        if !as_json {
+            return report(&what.benchmark, found, path);
+        }
+        let Benchmark { name, domain, .. } = &what.benchmark;
+        let n = what.items.len();
+        Ok(say_json(&json!({"benchmark": name, "domain": domain, "items": n, "results": found, "file": path}))?)
+    };
+    super::batch::run(asked.sampling.seed, &mut generator, measurements, &mut tell as &mut Told<'_>)?;
     if as_json {
         let names: Vec<&str> = prepared.iter().map(|p| p.benchmark.name.as_str()).collect();
         say_json(&json!({"summary": true, "model": asked.model, "benchmarks": names, "out": out, "failed": lost,
+            "seconds": started.elapsed().as_secs_f64(), "dtype": generator.dtype, "peak_rss_gb": peak_gb(),
             "relign": env!("CARGO_PKG_VERSION")}))?;
     }
     // What was answered is kept and shown; that some was not must not pass for success.
@@ -143,14 +147,8 @@ fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Asks what the log of this benchmark lacks; the log's file and what it amounts to.
-fn measure(
-    asked: &Asked,
-    generator: &mut Generator,
-    origin: &Origin,
-    what: &Prepared,
-    out: &Path,
-) -> anyhow::Result<(PathBuf, Summary)> {
+/// The log of a benchmark, new or to be gone on with.
+fn log(asked: &Asked, origin: &Origin, what: &Prepared, out: &Path) -> anyhow::Result<Log> {
     let Prepared { benchmark, items, .. } = what;
     let header = Header {
         format: 0,
@@ -170,19 +168,7 @@ fn measure(
     }
     .sealed(items);
     let path = out.join(header.file_name());
-    let mut log = Log::open(&path, header, items)?;
-    let missing = log.missing();
-    if !missing.is_empty() {
-        let started = Instant::now();
-        let outcome = ask(asked.sampling.seed, generator, what, &missing, &mut log);
-        let tokens = missing.iter().flat_map(|&place| &log.results().samples[place]).flatten();
-        let tokens = tokens.filter_map(|sample| sample.tokens).sum();
-        log.spend(Spent { seconds: started.elapsed().as_secs_f64(), tokens, cost: 0.0 })?;
-        outcome?;
-    }
-    log.finish()?;
-    let found = summary(log.results());
-    Ok((path, found))
+    Ok(Log::open(&path, header, items)?)
 }
 
 /// What judges, and which version of it.
@@ -191,98 +177,6 @@ fn grader(benchmark: &Benchmark) -> String {
         benchmark.rewards.iter().map(|reward| format!("{} x {}", reward.name, reward.weight)).collect();
     let what = if parts.is_empty() { benchmark.environment.name.clone() } else { parts.join(" + ") };
     format!("{what}, relign {}", env!("CARGO_PKG_VERSION"))
-}
-
-/// Asks the items that are `missing`, and writes each as it comes.
-fn ask(seed: u64, generator: &mut Generator, what: &Prepared, missing: &[usize], log: &mut Log) -> anyhow::Result<()> {
-    let Prepared { benchmark, environment, items } = what;
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut judge = Judge::new(relign_tasks::rewards(&benchmark.rewards, Arc::clone(environment))?, threads, PATIENCE)?;
-    let mut lenient = match benchmark.lenient.as_slice() {
-        [] => None,
-        parts => Some(Judge::new(relign_tasks::rewards(parts, Arc::clone(environment))?, threads, PATIENCE)?),
-    };
-    let strategy = (find("strategy", STRATEGIES, "sample")?.build)(json!({"n": benchmark.samples}))?;
-    let tasks: Vec<Task> = missing.iter().map(|&place| items[place].task.clone()).collect();
-    let bar = bar(tasks.len() * benchmark.samples as usize);
-    let (mut right, mut judged) = (0_u64, 0_u64);
-    let name = benchmark.name.clone();
-    let running = std::cell::Cell::new((0_u64, 0_u64));
-    let mut progress = |p: relign_search::Progress| {
-        bar.set_position(p.done as u64);
-        let (right, judged) = running.get();
-        let sofar = relign_bench::wilson(right, judged);
-        let sofar = if judged == 0 { String::new() } else { estimate(&sofar) };
-        bar.set_message(format!("{name} {sofar}"));
-    };
-    let interrupt = Arc::new(AtomicBool::new(false));
-    let mut broken: Option<anyhow::Error> = None;
-    let mut places = missing.iter();
-    let outcome = Driver {
-        engine: &mut generator.source,
-        tokenizer: generator.tokenizer.as_ref(),
-        judge: &mut judge,
-        strategy: strategy.as_ref(),
-        options: relign_search::Options::default(),
-        sampling: Sampling::from(&benchmark.sampling),
-        seed: Seed(seed).child("eval"),
-        step: 0,
-        interrupt: Arc::clone(&interrupt),
-        progress: Some(&mut progress),
-    }
-    .run(tasks, &mut |tree| {
-        let Some(&place) = places.next() else { return };
-        for sample in logged(&tree, lenient.as_mut()) {
-            right += u64::from(sample.score.verdict == relign_core::Verdict::Correct);
-            judged += u64::from(sample.score.verdict != relign_core::Verdict::Failed);
-            if broken.is_none()
-                && let Err(error) = log.add(place, sample)
-            {
-                broken = Some(error.into());
-                interrupt.store(true, Ordering::Relaxed);
-            }
-        }
-        running.set((right, judged));
-    });
-    bar.finish_and_clear();
-    // A log that cannot be written interrupts the round: that is the error, not the interruption.
-    if let Some(error) = broken {
-        return Err(error);
-    }
-    Ok(outcome?)
-}
-
-/// The samples of a tree, as logs hold them.
-fn logged(tree: &Tree, mut lenient: Option<&mut Judge>) -> Vec<Sample> {
-    let mut all = Vec::new();
-    let leaves = tree.leaves().filter(|&leaf| tree.nodes[leaf].parent.is_some());
-    for ((number, leaf), node) in leaves.enumerate().zip(samples(tree)) {
-        let failed = || Score::failed("not judged");
-        all.push(Sample {
-            item: tree.task.id.clone(),
-            sample: number as u64,
-            text: node.text.clone(),
-            score: node.score.clone().unwrap_or_else(failed),
-            lenient: lenient.as_deref_mut().map(|judge| second(judge, tree, leaf)),
-            answer: None,
-            tokens: Some(node.tokens.len() as u64).filter(|&n| n > 0),
-            finish: node.finish,
-        });
-    }
-    all
-}
-
-/// The forgiving judgement of a sample, under the same limit of time.
-fn second(judge: &mut Judge, tree: &Tree, leaf: usize) -> Score {
-    let ticket = judge.submit(Arc::new(tree.task.clone()), tree.transcript(leaf));
-    let started = Instant::now();
-    while started.elapsed() < 2 * PATIENCE {
-        let scores = judge.drain(Duration::from_millis(100));
-        if let Some((_, score)) = scores.into_iter().find(|(own, _)| *own == ticket) {
-            return score;
-        }
-    }
-    Score::failed("not judged in time")
 }
 
 fn report(benchmark: &Benchmark, found: &Summary, path: &Path) -> anyhow::Result<()> {

@@ -115,6 +115,10 @@ impl Reward for Judge {
         }
         verify(&gold, &said(task, transcript)).score()
     }
+
+    fn same(&self, _: &Task, a: &str, b: &str) -> bool {
+        a == b || equivalent(a, b, &self.policy)
+    }
 }
 
 impl Judgement {
@@ -125,11 +129,12 @@ impl Judgement {
             Some(extracted) => format!("`{extracted}`: {}", self.reason),
             None => self.reason,
         };
-        match self.finding {
+        let score = match self.finding {
             Finding::Correct => Score::correct(reason),
             Finding::Wrong => Score::wrong(reason),
-            Finding::Unparsed => Score::unparsed(reason),
-        }
+            Finding::Unparsed => return Score::unparsed(reason),
+        };
+        Score { answer: self.extracted, ..score }
     }
 
     /// The verdict in the words of all rewards.
