@@ -42,8 +42,10 @@ pub(crate) fn list(texts: &[String]) -> String {
 /// A table; cells are HTML already. With a key beside it, a cell is sorted by that.
 pub(crate) fn table(head: &[&str], rows: &[Vec<(String, Option<f64>)>]) -> String {
     let mut out = "<div class=\"wide\"><table class=\"sortable\">\n<thead><tr>".to_owned();
-    for name in head {
-        let _ = write!(out, "<th scope=\"col\"><button type=\"button\">{}</button></th>", escape(name));
+    for (column, name) in head.iter().enumerate() {
+        let numbers = rows.iter().any(|row| row[column].1.is_some());
+        let class = if numbers { " class=\"number\"" } else { "" };
+        let _ = write!(out, "<th scope=\"col\"{class}><button type=\"button\">{}</button></th>", escape(name));
     }
     out += "</tr></thead>\n<tbody>\n";
     for row in rows {
@@ -62,8 +64,10 @@ pub(crate) fn table(head: &[&str], rows: &[Vec<(String, Option<f64>)>]) -> Strin
 
 /// A figure with its interval, for a plot.
 pub(crate) struct Mark {
-    /// What it is of.
+    /// What it is of, as it stands beside it; nothing where the one above says it.
     pub(crate) label: String,
+    /// The same in full, shown where one points at it.
+    pub(crate) title: String,
     /// The figure.
     pub(crate) value: f64,
     /// The interval.
@@ -88,7 +92,7 @@ pub(crate) fn intervals(title: &str, marks: &[Mark], hold: (f64, f64), zero: boo
     let bottom = height - 34.0;
     let title = escape(title);
     let mut out = format!(
-        "<svg class=\"plot\" role=\"img\" aria-label=\"{title}\" viewBox=\"0 0 {WIDTH} {height}\" xmlns=\"http://www.w3.org/2000/svg\">\n<title>{title}</title>\n"
+        "<div class=\"wide\"><svg class=\"plot\" role=\"img\" aria-label=\"{title}\" viewBox=\"0 0 {WIDTH} {height}\" xmlns=\"http://www.w3.org/2000/svg\">\n<title>{title}</title>\n"
     );
     for tick in 0..=((high - low) / step).round() as u32 {
         let value = low + step * f64::from(tick);
@@ -112,7 +116,7 @@ pub(crate) fn intervals(title: &str, marks: &[Mark], hold: (f64, f64), zero: boo
             out,
             "<g class=\"{class}\"><title>{}: {} ({} to {})</title><text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{label}</text>\
              <line x1=\"{from:.1}\" y1=\"{y:.1}\" x2=\"{to:.1}\" y2=\"{y:.1}\"/><circle cx=\"{at:.1}\" cy=\"{y:.1}\" r=\"5\"/></g>",
-            escape(&mark.label),
+            escape(&mark.title),
             escape(&say(mark.value)),
             escape(&say(mark.ends.0)),
             escape(&say(mark.ends.1)),
@@ -120,7 +124,24 @@ pub(crate) fn intervals(title: &str, marks: &[Mark], hold: (f64, f64), zero: boo
             y + 4.5,
         );
     }
-    out + "</svg>\n"
+    out + "</svg></div>\n"
+}
+
+/// One figure with its interval on an axis from 0 to `top`, small enough for a table's cell.
+pub(crate) fn bar(value: f64, ends: (f64, f64), top: f64) -> String {
+    let x = |value: f64| 6.0 + (value / top).clamp(0.0, 1.0) * 178.0;
+    let (from, to, at) = (x(ends.0), x(ends.1), x(value));
+    format!(
+        "<svg class=\"bar\" aria-hidden=\"true\" viewBox=\"0 0 190 18\" xmlns=\"http://www.w3.org/2000/svg\"><line class=\"grid\" \
+         x1=\"6\" y1=\"9\" x2=\"184\" y2=\"9\"/><g class=\"tuned\"><line x1=\"{from:.1}\" y1=\"9\" x2=\"{to:.1}\" y2=\"9\"/><circle \
+         cx=\"{at:.1}\" cy=\"9\" r=\"4.5\"/></g></svg>"
+    )
+}
+
+/// The end of an axis from 0 that holds `high`: a round share.
+pub(crate) fn top(high: f64) -> f64 {
+    let step = step(high.max(0.05));
+    (high.max(0.05) / step).ceil() * step
 }
 
 /// A round distance between ticks, of which some six fit into `span`.

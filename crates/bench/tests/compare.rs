@@ -4,7 +4,7 @@
 mod common;
 
 use common::{benchmark, chance, header, items, result, sample};
-use relign_bench::compare::{CompareError, Options, compare, html, markdown, text};
+use relign_bench::compare::{self, CompareError, Options, compare, html, markdown, text};
 use relign_bench::results::{Header, Log, Results, read};
 use relign_bench::{mcnemar, wilson};
 
@@ -130,6 +130,26 @@ fn many_benchmarks_are_corrected_and_averaged() {
     assert_eq!(report.comparisons[0].rows.len(), 6);
     let json = serde_json::to_value(&report).unwrap();
     assert_eq!(json["comparisons"][0]["rows"][0]["metric"], "accuracy");
+}
+
+#[test]
+fn a_report_is_read_back_as_it_was_written() {
+    let base = of("base", 40, 1, |_, _| false); // a relative uplift over nothing has no end
+    let tuned = of("tuned", 40, 1, |place, _| place < 25);
+    let report = compare(&[base], &[vec![tuned]], &Options::default()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("compare.json");
+    let text = serde_json::to_string_pretty(&report).unwrap();
+    std::fs::write(&file, &text).unwrap();
+    for path in [file.as_path(), folder.path()] {
+        let again = compare::read(path).unwrap();
+        assert_eq!(serde_json::to_string_pretty(&again).unwrap(), text);
+        assert_eq!(html(&again), html(&report));
+        assert_eq!(markdown(&again), markdown(&report));
+    }
+    std::fs::write(&file, "{}").unwrap();
+    let error = compare::read(&file).unwrap_err().to_string();
+    assert!(error.contains("compare.json: expected a report"), "{error}");
 }
 
 #[test]

@@ -105,6 +105,18 @@ enum Use {
     Plain,
     /// As a linear layer's matrix, packed where that was asked for.
     Matrix,
+    /// As the output matrix, which stays at 8 bits where others have 4: most of what 4 bits would move is there.
+    Output,
+}
+
+impl Use {
+    fn packed_as(self, weights: RolloutWeights) -> RolloutWeights {
+        match (self, weights) {
+            (Self::Plain, _) => RolloutWeights::Full,
+            (Self::Output, RolloutWeights::Q4) => RolloutWeights::Int8,
+            _ => weights,
+        }
+    }
 }
 
 impl<'a> Builder<'a> {
@@ -146,7 +158,7 @@ impl<'a> Builder<'a> {
         let bias =
             if bias { Some(self.fused(&format!("{name}.bias"), &named("bias"), &[], Use::Plain)?) } else { None };
         let bias = bias.map(|index| self.list[index].compute.shallow_clone());
-        Ok(self.matrix(weight, bias))
+        Ok(self.matrix(weight, bias, Use::Matrix))
     }
 
     /// The output matrix `name` `[vocab, hidden]`: a parameter of its own, or the embedding's, which has that name then.
@@ -154,24 +166,25 @@ impl<'a> Builder<'a> {
     /// # Errors
     /// If the checkpoint lacks it or has it in another shape.
     pub fn head(&mut self, name: &str, vocab: usize, hidden: usize) -> Result<Linear, LoadError> {
-        let index = self.fused(name, &[(name.to_owned(), vocab)], &[hidden], Use::Matrix)?;
-        Ok(self.matrix(index, None))
+        let index = self.fused(name, &[(name.to_owned(), vocab)], &[hidden], Use::Output)?;
+        Ok(self.matrix(index, None, Use::Output))
     }
 
     /// The parameter as a linear layer, packed for sampling where that was asked for.
-    fn matrix(&mut self, index: usize, bias: Option<Tensor>) -> Linear {
+    fn matrix(&mut self, index: usize, bias: Option<Tensor>, used: Use) -> Linear {
         let loading = self.source.is_some();
+        let weights = used.packed_as(self.weights);
         let parameter = &mut self.list[index];
-        if self.weights != RolloutWeights::Full && parameter.packed.is_none() {
+        if weights != RolloutWeights::Full && parameter.packed.is_none() {
             parameter.packed = if loading {
                 // An embedding that is the output matrix, too: its rows are read as they are as well.
                 let rows = parameter.compute.size()[0] as usize;
-                Packed::room(rows, parameter.width, parameter.master.kind(), self.weights)
+                Packed::room(rows, parameter.width, parameter.master.kind(), weights)
             } else {
-                Packed::of(&parameter.master, self.weights)
+                Packed::of(&parameter.master, weights)
             };
         }
-        let packed = parameter.packed.as_ref().filter(|_| self.weights != RolloutWeights::Full);
+        let packed = parameter.packed.as_ref().filter(|_| weights != RolloutWeights::Full);
         Linear { weight: parameter.compute.shallow_clone(), bias, packed: packed.map(Packed::shallow_clone) }
     }
 
@@ -197,8 +210,8 @@ impl<'a> Builder<'a> {
         let width = rest.iter().product();
         let stored = if self.keep == Keep::Masters { Kind::Float } else { self.kind };
         // Where only what is computed with is kept, a packed matrix has no plain copy.
-        let packed = (self.keep == Keep::Computed && used == Use::Matrix)
-            .then(|| Packed::room(first, width, stored, self.weights))
+        let packed = (self.keep == Keep::Computed && used != Use::Plain)
+            .then(|| Packed::room(first, width, stored, used.packed_as(self.weights)))
             .flatten();
         let plain = if packed.is_some() { vec![0] } else { shape(first).iter().map(|&n| n as i64).collect::<Vec<_>>() };
         let master = Tensor::empty(&plain, (stored, Device::Cpu));

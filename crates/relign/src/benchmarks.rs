@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use relign_bench::benchmark::{Benchmark, Shot, named, subset};
+use relign_bench::benchmark::{BUILTIN, Benchmark, Shot, all, named, subset};
 use relign_bench::results::Item;
 use relign_core::{Environment, Split};
 use relign_search::StrategyFactory;
@@ -26,9 +26,17 @@ pub(crate) fn find(name: &str) -> anyhow::Result<Vec<Benchmark>> {
     } else {
         named(name)
     };
-    let found = found.map_err(|error| Usage(error.to_string()))?;
+    let found = found.map_err(|error| Usage(format!("{error}{}", near(name))))?;
     found.iter().try_for_each(check)?;
     Ok(found)
+}
+
+/// The built-in benchmark whose name is nearest to one that is none.
+fn near(name: &str) -> String {
+    let all = all().unwrap_or_default();
+    let known = BUILTIN.iter().map(|(name, _)| *name).chain(all.iter().map(|benchmark| benchmark.name.as_str()));
+    let near = recipe_file::nearest(name, known).filter(|_| !name.ends_with(".toml") && !Path::new(name).is_file());
+    near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default()
 }
 
 /// What no type says, but the tables know: names and their settings.
@@ -126,7 +134,6 @@ pub(crate) fn items(benchmark: &Benchmark, limit: Option<u64>) -> anyhow::Result
 #[cfg(test)]
 mod tests {
     use super::*;
-    use relign_bench::benchmark::all;
     use relign_tasks::ENVIRONMENTS;
 
     /// Built-in benchmarks whose environment is in the table must build and ask something where their data is; a new

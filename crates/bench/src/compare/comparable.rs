@@ -29,6 +29,8 @@ pub(super) fn differences(base: &Results, tuned: &Results) -> Found {
     for (what, ours, theirs) in definition(a, b) {
         differ(&format!("benchmark definition: {what}"), &ours, &theirs);
     }
+    let limit = |header: &Header| header.limit.map_or_else(|| "all items".to_owned(), |limit| format!("{limit} items"));
+    differ("--limit", &limit(a), &limit(b));
     differ("data", &a.data_sha256, &b.data_sha256);
     differ("chat template", &a.template_sha256, &b.template_sha256);
     differ("grader", &a.grader, &b.grader);

@@ -1,12 +1,12 @@
 //! Items that one model does better on than the other, with what was said.
 
 use relign_core::Verdict;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::results::{Results, Sample};
 
 /// An item that flipped.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Flip {
     /// The item's id.
     pub item: String,
@@ -23,7 +23,7 @@ pub struct Flip {
 }
 
 /// What was said, and how it was judged.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Answer {
     /// The verdict.
     pub verdict: Verdict,

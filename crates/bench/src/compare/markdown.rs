@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::text::{cells, sentence};
-use super::{Flip, Report};
+use super::{Comparison, Flip, Report};
 use crate::words::{clip, interval, points};
 
 /// Characters of a text shown in Markdown; the HTML report and the results hold all of it.
@@ -18,21 +18,7 @@ pub fn markdown(report: &Report) -> String {
     }
     for comparison in &report.comparisons {
         let _ = writeln!(out, "## {} against {}\n", cell(&comparison.model), cell(&report.base));
-        out += "| benchmark | metric | n | base | tuned | difference (95 %) | relative (95 %) | p (Holm) | p (BH) | shown |\n";
-        out += "|---|---|---|---|---|---|---|---|---|---|\n";
-        for row in &comparison.rows {
-            let mut cells: Vec<String> = cells(row).iter().map(|text| cell(text)).collect();
-            cells.insert(8, crate::words::p(row.p_bh));
-            let _ = writeln!(out, "| {} |", cells.join(" | "));
-        }
-        if let Some(mean) = comparison.overall {
-            let count = comparison.rows.len();
-            let _ = writeln!(out, "\nMean of {count} benchmarks, each counting once: {}.", interval(&mean, points));
-        }
-        out.push('\n');
-        for row in &comparison.rows {
-            let _ = writeln!(out, "- {}.", cell(&sentence(row)));
-        }
+        out += &uplift(comparison);
         for row in &comparison.rows {
             for (what, flips) in [("won", &row.gained), ("lost", &row.missed)] {
                 if !flips.is_empty() {
@@ -59,6 +45,29 @@ pub fn markdown(report: &Report) -> String {
          RELIGN {}.",
         report.relign
     );
+    out
+}
+
+/// One model's table against the base, and what each row can and cannot show.
+#[must_use]
+pub fn uplift(comparison: &Comparison) -> String {
+    let mut out = String::new();
+    out +=
+        "| benchmark | metric | n | base | tuned | difference (95 %) | relative (95 %) | p (Holm) | p (BH) | shown |\n";
+    out += "|---|---|---|---|---|---|---|---|---|---|\n";
+    for row in &comparison.rows {
+        let mut cells: Vec<String> = cells(row).iter().map(|text| cell(text)).collect();
+        cells.insert(8, crate::words::p(row.p_bh));
+        let _ = writeln!(out, "| {} |", cells.join(" | "));
+    }
+    if let Some(mean) = comparison.overall {
+        let count = comparison.rows.len();
+        let _ = writeln!(out, "\nMean of {count} benchmarks, each counting once: {}.", interval(&mean, points));
+    }
+    out.push('\n');
+    for row in &comparison.rows {
+        let _ = writeln!(out, "- {}.", cell(&sentence(row)));
+    }
     out
 }
 

@@ -4,16 +4,18 @@ mod comparable;
 mod flips;
 mod html;
 mod markdown;
+mod read;
 mod text;
 
 use std::collections::{BTreeMap, HashMap};
 
 use relign_core::{Estimate, Seed};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use flips::{Answer, Flip};
 pub use html::html;
-pub use markdown::markdown;
+pub use markdown::{markdown, uplift};
+pub use read::{ReadError, read};
 pub use text::text;
 
 use crate::results::summary::tallies;
@@ -56,7 +58,7 @@ pub enum CompareError {
 }
 
 /// A base model and what was made of it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// The base model's name.
     pub base: String,
@@ -69,11 +71,11 @@ pub struct Report {
     /// What differs and does no harm.
     pub notes: Vec<String>,
     /// RELIGN's version.
-    pub relign: &'static str,
+    pub relign: String,
 }
 
 /// A model against the base, over benchmarks.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
     /// The model's name.
     pub model: String,
@@ -86,7 +88,7 @@ pub struct Comparison {
 }
 
 /// A model against the base on one benchmark.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Row {
     /// The benchmark.
     pub benchmark: String,
@@ -108,8 +110,9 @@ pub struct Row {
     pub p_bh: f64,
     /// `tuned / base - 1`, by cluster bootstrap.
     pub uplift: Interval,
-    /// The smallest true difference that these items would have shown with a chance of 80 %.
-    pub detectable: f64,
+    /// The smallest true difference that these items would have shown with a chance of 80 %; unknown where no item's
+    /// figure changed, for then there is no spread to tell it by.
+    pub detectable: Option<f64>,
     /// Items that would show the measured difference with a chance of 80 %.
     pub needed: Option<u64>,
     /// Items on which the tuned model's figure is higher.
@@ -159,7 +162,7 @@ pub fn compare(base: &[Results], tuned: &[Vec<Results>], options: &Options) -> R
         comparisons: Vec::new(),
         warnings: Vec::new(),
         notes: Vec::new(),
-        relign: env!("CARGO_PKG_VERSION"),
+        relign: env!("CARGO_PKG_VERSION").to_owned(),
     };
     let mut refused = one_model("base", base);
     for results in tuned {
@@ -272,7 +275,7 @@ fn row(base: &Results, tuned: &Results, options: &Options) -> Option<Row> {
         p_holm: change.p,
         p_bh: change.p,
         uplift: relative_uplift(&before, &after, &clusters, seed, options.draws),
-        detectable: minimum_detectable(change.error, POWER),
+        detectable: (change.error > 0.0).then(|| minimum_detectable(change.error, POWER)),
         needed: needed(change.difference, change.error, change.n, POWER),
         won: count(|b, a| a > b),
         lost: count(|b, a| a < b),
@@ -294,7 +297,9 @@ fn overall(rows: &[Row]) -> Option<Interval> {
     }
     let count = rows.len() as f64;
     let value = rows.iter().map(|row| row.difference.difference).sum::<f64>() / count;
-    let error = rows.iter().map(|row| row.difference.error.powi(2)).sum::<f64>().sqrt() / count;
+    // Where nothing changed the standard error is 0 and the interval is not: the wider of the two is the truth.
+    let error = |row: &Row| row.difference.error.max((row.difference.high - row.difference.low) / (2.0 * Z));
+    let error = rows.iter().map(|row| error(row).powi(2)).sum::<f64>().sqrt() / count;
     Some(Interval { value, low: value - Z * error, high: value + Z * error })
 }
 

@@ -52,13 +52,20 @@ pub(super) fn cells(row: &Row) -> Vec<String> {
 pub(super) fn sentence(row: &Row) -> String {
     let difference = &row.difference;
     let mut said = format!(
-        "{}: {} items won, {} lost; with {} items a difference of {} would have shown with a chance of 80 %",
+        "{}: {} won, {} lost",
         row.benchmark,
-        row.won,
-        row.lost,
-        difference.n,
-        points(row.detectable).trim_start_matches('+')
+        if row.won == 1 { "1 item".to_owned() } else { format!("{} items", row.won) },
+        row.lost
     );
+    match row.detectable {
+        Some(visible) => {
+            let visible = points(visible);
+            let visible = visible.trim_start_matches('+');
+            let n = difference.n;
+            let _ = write!(said, "; with {n} items a difference of {visible} would have shown with a chance of 80 %");
+        }
+        None => said.push_str("; no item changed, so what would have shown is not known"),
+    }
     if let Some(needed) = row.needed.filter(|_| row.verdict() == "not shown") {
         let _ = write!(said, ", this one needs {needed}");
     }
@@ -71,13 +78,14 @@ pub(super) fn sentence(row: &Row) -> String {
     let (a, b) = (&row.base_shares, &row.tuned_shares);
     let _ = write!(
         said,
-        "; without an answer {} and {}, cut off {} and {}, {:.0} and {:.0} tokens on average",
+        "; without an answer {} and {}, cut off {} and {}",
         share(a.unparsed),
         share(b.unparsed),
         share(a.truncated),
-        share(b.truncated),
-        a.length,
-        b.length
+        share(b.truncated)
     );
+    if a.counted > 0 && b.counted > 0 {
+        let _ = write!(said, ", {:.0} and {:.0} tokens on average", a.length, b.length);
+    }
     said
 }

@@ -17,7 +17,7 @@ mod words;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use texts::{Text, TextError, questions, training};
 
@@ -77,7 +77,7 @@ pub struct Overlap {
 }
 
 /// What was found of one benchmark.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// Items looked for.
     pub items: u64,

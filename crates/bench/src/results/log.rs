@@ -20,7 +20,7 @@ impl Log {
     /// If it cannot be read or written, is another measurement's, was tampered with, or another process
     /// writes it.
     pub fn open(path: &Path, header: Header, items: &[Item]) -> Result<Self, ResultError> {
-        let io = |source| ResultError::Io { path: path.to_owned(), source };
+        let io = |error| ResultError::Io { path: path.to_owned(), error };
         let header = header.sealed(items);
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(io)?;
@@ -93,7 +93,7 @@ impl Log {
             Some(None) if known => {}
             _ => {
                 let what = format!("sample {} of {}: not one that this benchmark asks for", sample.sample, sample.item);
-                return Err(ResultError::Io { path: self.results.path.clone(), source: std::io::Error::other(what) });
+                return Err(ResultError::Io { path: self.results.path.clone(), error: std::io::Error::other(what) });
             }
         }
         let number = sample.sample as usize;
@@ -131,12 +131,12 @@ impl Log {
             self.write(&Record::End(End { samples, content }))?;
             self.results.complete = true;
         }
-        self.file.sync_all().map_err(|source| ResultError::Io { path: self.results.path.clone(), source })
+        self.file.sync_all().map_err(|error| ResultError::Io { path: self.results.path.clone(), error })
     }
 
     /// One line, one write: a kill leaves it whole, cut short or not at all.
     fn write(&mut self, record: &Record) -> Result<(), ResultError> {
-        let io = |path: &PathBuf, source| ResultError::Io { path: path.clone(), source };
+        let io = |path: &PathBuf, error| ResultError::Io { path: path.clone(), error };
         let path = &self.results.path;
         let (line, chain) = record.line(&self.results.chain).map_err(|error| io(path, error.into()))?;
         self.file.write_all(line.as_bytes()).map_err(|error| io(path, error))?;

@@ -207,12 +207,12 @@ fn content(items: &[Item], samples: &[Vec<Option<Sample>>]) -> String {
 #[derive(Debug, thiserror::Error)]
 pub enum ResultError {
     /// It cannot be read or written.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {error}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        error: std::io::Error,
     },
     /// It is not what a log must be.
     #[error("{}:{line}: refused: {what}", path.display())]

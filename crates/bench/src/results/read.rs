@@ -56,7 +56,7 @@ impl Results {
 /// If it cannot be read, a line is not what it was when it was written, or what it holds does not fit
 /// together.
 pub fn read(path: &Path) -> Result<Results, ResultError> {
-    let text = std::fs::read(path).map_err(|source| ResultError::Io { path: path.to_owned(), source })?;
+    let text = std::fs::read(path).map_err(|error| ResultError::Io { path: path.to_owned(), error })?;
     let refused = |line: usize, what: String| ResultError::Refused { path: path.to_owned(), line, what };
     let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
     let text = std::str::from_utf8(&text[..whole])
@@ -220,7 +220,7 @@ pub fn find(path: &Path) -> Result<Vec<PathBuf>, ResultError> {
     }
     let mut found = Vec::new();
     let entries = std::fs::read_dir(path).and_then(Iterator::collect::<std::io::Result<Vec<_>>>);
-    for entry in entries.map_err(|source| ResultError::Io { path: path.to_owned(), source })? {
+    for entry in entries.map_err(|error| ResultError::Io { path: path.to_owned(), error })? {
         let inner = entry.path();
         if inner.is_dir() {
             found.extend(find(&inner)?);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use relign_core::{Estimate, Finish, Score, Verdict};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Results, Sample};
 use crate::benchmark::{Metric, Tally};
@@ -23,7 +23,7 @@ pub struct Summary {
 }
 
 /// What became of the samples. The four verdicts add up to 1.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Shares {
     /// Samples in all.
     pub samples: u64,
@@ -37,11 +37,14 @@ pub struct Shares {
     pub failed: f64,
     /// The share that the token limit cut off.
     pub truncated: f64,
-    /// Mean length in tokens of the samples that tell it.
+    /// Samples that tell how many tokens they have; servers may keep that to themselves.
+    #[serde(default)]
+    pub counted: u64,
+    /// Mean length in tokens of those samples.
     pub length: f64,
     /// The standard deviation of the length.
     pub length_std: f64,
-    /// Tokens of all samples.
+    /// Tokens of those samples.
     pub tokens: u64,
     /// Seconds of the work that ended by itself.
     pub seconds: f64,
@@ -75,6 +78,14 @@ pub(crate) fn tallies<'a>(results: &'a Results, judgement: impl Fn(&'a Sample) -
     results.samples.iter().map(of).collect()
 }
 
+impl Shares {
+    /// The mean length in words: a number of tokens, or that nobody told it.
+    #[must_use]
+    pub fn length_in_words(&self) -> String {
+        if self.counted == 0 { "tokens not told".to_owned() } else { format!("{:.0} tokens on average", self.length) }
+    }
+}
+
 fn shares(results: &Results) -> Shares {
     let all: Vec<&Sample> = results.samples.iter().flatten().flatten().collect();
     let share = |keep: &dyn Fn(&Sample) -> bool| {
@@ -90,6 +101,7 @@ fn shares(results: &Results) -> Shares {
         unparsed: verdict(Verdict::Unparsed),
         failed: verdict(Verdict::Failed),
         truncated: share(&|sample| sample.finish == Some(Finish::Length)),
+        counted: lengths.len() as u64,
         length: length.mean,
         length_std: length.std,
         tokens: lengths.iter().sum::<f64>() as u64,

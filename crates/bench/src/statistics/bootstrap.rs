@@ -1,18 +1,33 @@
 //! The bootstrap, for figures whose error no formula gives.
 
 use relign_core::Seed;
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize};
 use statrs::distribution::{ContinuousCDF, Normal};
 
 /// A figure with its interval. Ends that are infinite (a ratio whose base may be 0) are `null` in JSON.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Interval {
     /// The figure as measured.
+    #[serde(deserialize_with = "none_is_nan")]
     pub value: f64,
     /// The interval's lower end.
+    #[serde(deserialize_with = "none_is_below_all")]
     pub low: f64,
     /// The interval's upper end.
+    #[serde(deserialize_with = "none_is_above_all")]
     pub high: f64,
+}
+
+fn none_is_nan<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or(f64::NAN))
+}
+
+fn none_is_below_all<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or(f64::NEG_INFINITY))
+}
+
+fn none_is_above_all<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or(f64::INFINITY))
 }
 
 /// The 95 % interval of `statistic` by the bootstrap with bias correction and acceleration (BCa; Efron

@@ -1,13 +1,13 @@
 //! The difference between two measurements of the same items.
 
 use relign_core::Estimate;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
 
 use super::{Z, mcnemar};
 
 /// How far apart two measurements of the same items are.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Difference {
     /// The mean of `after - before`.
     pub difference: f64,

@@ -35,7 +35,12 @@ pub(crate) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
         Asked::New { file } => {
             let written = std::fs::File::create_new(file)
                 .and_then(|mut out| std::io::Write::write_all(&mut out, TEMPLATE.as_bytes()));
-            written.map_err(|error| Usage(format!("{}: {error}", file.display())))?;
+            written.map_err(|error| match error.kind() {
+                std::io::ErrorKind::AlreadyExists => {
+                    Usage(format!("{} exists already; nothing is overwritten", file.display()))
+                }
+                _ => Usage(format!("{}: {error}", file.display())),
+            })?;
             if as_json {
                 return say_json(&json!({"summary": true, "file": file}));
             }

@@ -70,6 +70,9 @@ pub(crate) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
 
 /// The results at `path`, all of them checked.
 fn load(path: &Path) -> anyhow::Result<Vec<Results>> {
+    if !path.exists() {
+        return Err(Usage::error(format!("{}: expected a file or a folder of results, there is none", path.display())));
+    }
     let files = find(path)?;
     if files.is_empty() {
         let what = "expected results (relign eval MODEL --benchmark B --out DIR writes them), got none";

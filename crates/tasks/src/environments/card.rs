@@ -114,6 +114,9 @@ impl Card {
     pub(crate) fn described(&self, mut schema: Value) -> Value {
         schema["description"] = self.manual().into();
         schema["properties"]["instruction"]["default"] = self.instruction.into();
+        // Whose data it is, for model cards: readers of schemas pass over what they do not know.
+        let hub = self.hub.map(|hub| hub.trim_start_matches("hf:").split(':').next().unwrap_or_default());
+        schema["x-data-set"] = json!({"hub": hub, "licence": self.licence});
         schema
     }
 

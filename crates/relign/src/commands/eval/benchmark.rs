@@ -80,15 +80,12 @@ pub(super) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
 
 /// The benchmarks that the call names.
 fn chosen(asked: &Asked) -> anyhow::Result<Vec<Benchmark>> {
-    if asked.samples != 1
-        || asked.sampling.temperature != 0.0
-        || asked.sampling.max_tokens.is_some()
-        || !asked.sets.is_empty()
-    {
-        return Err(Usage::error(
-            "--samples, --temperature, --max-tokens and --set are for --task; a benchmark says how it is asked (`relign \
-             benchmark new FILE` starts one of your own)",
-        ));
+    let own = [("--samples", asked.samples != 1), ("--set", !asked.sets.is_empty())];
+    let given = own.into_iter().find_map(|(name, given)| given.then_some(name)).or(asked.sampling.given());
+    if let Some(option) = given {
+        return Err(Usage::error(format!(
+            "{option} is for --task; a benchmark says how it is asked (`relign benchmark new FILE` starts one of your own)"
+        )));
     }
     let mut found = Vec::new();
     for name in &asked.benchmarks {
@@ -191,13 +188,17 @@ fn report(benchmark: &Benchmark, found: &Summary, path: &Path) -> anyhow::Result
         say(format_args!("  judged leniently: {}", estimate(lenient)))?;
     }
     say(format_args!(
-        "  {} samples: {:.1} % wrong, {:.1} % without an answer, {:.1} % cut off, {:.0} tokens on average; {:.1} s",
+        "  {} samples: {:.1} % wrong, {:.1} % without an answer, {:.1} % cut off, {:.1} % not judged, {}; {:.1} s",
         shares.samples,
         100.0 * shares.wrong,
         100.0 * shares.unparsed,
         100.0 * shares.truncated,
-        shares.length,
+        100.0 * shares.failed,
+        shares.length_in_words(),
         shares.seconds
     ))?;
+    if shares.cost > 0.0 {
+        say(format_args!("  cost {:.4}", shares.cost))?;
+    }
     Ok(say(format_args!("  {}", path.display()))?)
 }

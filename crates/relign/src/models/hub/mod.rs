@@ -79,6 +79,11 @@ impl Id {
             file: file.map(str::to_owned),
         })
     }
+
+    /// `org/name`.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
 }
 
 /// How the hub is reached, as the environment says it.
