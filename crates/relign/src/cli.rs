@@ -122,7 +122,7 @@ with \"score\": \"...\" beside it, that answer is scored and none is sampled.")]
   relign search compare --task gsm8k --strategies greedy,beam,mcts --budgets 1024,4096 --model qwen
 
 Killed, the same call with --out goes on where it was. `relign tree` shows what grew.")]
-    Search(commands::search::Asked),
+    Search(Box<commands::search::Asked>),
     /// Judge an answer against the right one, by exact mathematics
     #[command(after_help = "Examples:
   relign verify '\\frac{1}{2}' 'So it is $0.5$.'

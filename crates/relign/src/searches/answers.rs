@@ -32,3 +32,29 @@ impl Answers for ByVerifier {
         a == b || equivalent(a, b, &self.policy)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use relign_core::{Section, Split};
+
+    use super::*;
+
+    #[test]
+    fn answers_are_found_and_compared_as_the_verifier_does() {
+        let section = Section { name: "arithmetic".to_owned(), settings: serde_json::Map::new() };
+        let environment: Arc<dyn Environment> = Arc::from(relign_tasks::environment(&section).unwrap());
+        let task = environment.task(Split::Eval, 0).unwrap();
+        let answers = ByVerifier::new(environment);
+        let found = |text: &str| answers.extract(&task, text);
+        assert_eq!(found("I do not know."), None);
+        for (a, b, same) in [
+            ("So the answer is 1,000.", "3 * 4 = 12, no.\n#### 1000", true),
+            ("\\boxed{7}", "It is 7", true),
+            ("#### 18", "The answer is 81.", false),
+            ("The answer is $12.50", "12.5", true),
+        ] {
+            let (a, b) = (found(a).unwrap(), found(b).unwrap());
+            assert_eq!(answers.same(&task, &a, &b), same, "{a} {b}");
+        }
+    }
+}

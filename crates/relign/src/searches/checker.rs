@@ -44,8 +44,7 @@ impl Scorer for RunsCode {
         std::thread::scope(|scope| {
             for _ in 0..self.threads.min(nodes.len()) {
                 scope.spawn(|| {
-                    loop {
-                        let Some(at) = next.lock().ok().and_then(|mut next| next.next()) else { break };
+                    while let Some(at) = next.lock().ok().and_then(|mut next| next.next()) {
                         let value = self.value(&nodes[at]);
                         if let Ok(mut values) = values.lock() {
                             values[at] = value;
