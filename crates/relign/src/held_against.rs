@@ -36,7 +36,7 @@ impl Found {
     pub(crate) fn of(recipe: &Recipe, environment: &dyn Environment) -> anyhow::Result<Self> {
         let read = |split, count: u64| {
             let count = environment.len(split).map_or(count, |n| if split == Split::Train { n } else { n.min(count) });
-            (0..count).map(|index| environment.task(split, index).map(asked).map_err(anyhow::Error::msg))
+            (0..count).map(move |index| environment.task(split, index).map(asked).map_err(anyhow::Error::msg))
         };
         let mut sought: Vec<(String, Vec<Text>)> = Vec::new();
         if recipe.eval.items > 0 {

@@ -163,6 +163,55 @@ fn a_task_is_sampled_alike_whatever_else_is_run() {
     assert_eq!(many[3], alone[0]);
 }
 
+/// Counts the tasks that have requests in flight; those of `Numbers` begin with the task's number.
+struct Counting(Script, usize);
+
+impl Generate for Counting {
+    fn submit(&mut self, request: Request) -> Result<(), GenerateError> {
+        self.0.submit(request)?;
+        let tasks: std::collections::HashSet<u32> = self.0.waiting.iter().map(|request| request.prompt[0]).collect();
+        self.1 = self.1.max(tasks.len());
+        Ok(())
+    }
+
+    fn poll(&mut self) -> Result<Vec<Completion>, GenerateError> {
+        self.0.poll()
+    }
+
+    fn in_flight(&self) -> usize {
+        self.0.in_flight()
+    }
+
+    fn cancel(&mut self, id: u64) {
+        self.0.cancel(id);
+    }
+}
+
+#[test]
+fn a_few_tasks_at_once_grow_the_same_trees_as_all() {
+    let mut judge = judge(AMPLE, last_digit);
+    let all = run(&mut Script::new(1), &mut judge, tasks(9), 4).unwrap();
+    let factory = samples(4);
+    for at_once in [1, 2, 5] {
+        let mut engine = Counting(Script::new(at_once as u64), 0);
+        let mut trees = Vec::new();
+        let mut driver = Driver {
+            engine: &mut engine,
+            tokenizer: &Numbers,
+            judge: &mut judge,
+            strategy: &*factory,
+            sampling: Sampling::default(),
+            seed: Seed(5),
+            step: 7,
+            interrupt: Arc::new(AtomicBool::new(false)),
+            progress: None,
+            options: Options { at_once, ..Options::default() },
+        };
+        driver.run(tasks(9), &mut |tree| trees.push(tree)).unwrap();
+        assert_eq!((trees, engine.1), (all.clone(), at_once));
+    }
+}
+
 #[test]
 fn a_reward_that_misbehaves_fails_its_own_sample_alone() {
     let mut judge = judge(Duration::from_secs(1), |task, transcript| match task.id.as_str() {

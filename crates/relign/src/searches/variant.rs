@@ -47,7 +47,9 @@ impl Variant {
                 None => return Err(wrong("expected `)` at the end".to_owned())),
             },
         };
-        let mut variant = Given { label: text.split_whitespace().collect::<Vec<_>>().join(" "), ..Given::default() };
+        let mut variant = Given::default();
+        let called = name;
+        let mut told = Vec::new();
         let name = if name == "greedy" {
             variant.sets.push("n=1".to_owned());
             variant.sampling.insert("temperature".to_owned(), 0.into());
@@ -68,6 +70,9 @@ impl Variant {
                 .map(|(key, value)| (key.trim(), value.trim()))
                 .filter(|(key, _)| !key.is_empty())
                 .ok_or_else(|| wrong(format!("expected KEY=VALUE, got `{set}`")))?;
+            if !matches!(key, "label" | "budget") {
+                told.push(format!("{key}={value}"));
+            }
             let own = schema.pointer(&format!("/properties/{key}")).is_some();
             match key {
                 "scorer" if own && !value.starts_with('{') => variant.sets.push(format!("scorer.name={value}")),
@@ -82,6 +87,9 @@ impl Variant {
                 }
                 _ => variant.sets.push(format!("{key}={value}")),
             }
+        }
+        if variant.label.is_empty() {
+            variant.label = if told.is_empty() { called.to_owned() } else { format!("{called}({})", told.join(", ")) };
         }
         variant.build(name)
     }

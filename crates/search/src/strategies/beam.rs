@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use relign_core::{Entry, NodeId, Section, Strategy, parse, schema_of};
+use relign_core::{ConfigError, Entry, NodeId, Section, Strategy, parse, schema_of};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -76,29 +76,34 @@ pub const ENTRY: Entry<dyn StrategyFactory> = Entry {
     schema: schema_of::<Beam>,
     build: |settings| {
         let own: Beam = parse(settings)?;
-        check(own.n, own.width)?;
-        check_scorer(&own.scorer)?;
-        own.steps.check()?;
+        own.check()?;
         Ok(Box::new(own))
     },
 };
 
-/// Whether `n` candidates make whole groups of `width`.
-pub(super) fn check(n: usize, width: usize) -> Result<(), relign_core::ConfigError> {
-    at_least_one("n", n)?;
-    at_least_one("width", width)?;
-    if !n.is_multiple_of(width) {
-        let what = format!("expected a multiple of width ({width}), got {n}");
-        return Err(relign_core::ConfigError::at("n", what));
+impl Beam {
+    /// Whether the settings make sense, and `n` candidates whole groups of `width`.
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        at_least_one("n", self.n)?;
+        at_least_one("width", self.width)?;
+        if !self.n.is_multiple_of(self.width) {
+            let what = format!("expected a multiple of width ({}), got {}", self.width, self.n);
+            return Err(ConfigError::at("n", what));
+        }
+        check_scorer(&self.scorer)?;
+        self.steps.check()
     }
-    Ok(())
+
+    /// Starts on a task in `rounds`.
+    pub(super) fn grow<'a>(&self, start: Start<'a>, rounds: Rounds) -> Result<Box<dyn Strategy + 'a>, String> {
+        let scorer = scorer(&self.scorer).map_err(|e| e.to_string())?;
+        Search::boxed(start, scorer, self.aggregate, self.steps.clone(), rounds)
+    }
 }
 
 impl StrategyFactory for Beam {
     fn start<'a>(&self, start: Start<'a>) -> Result<Box<dyn Strategy + 'a>, String> {
-        let scorer = scorer(&self.scorer).map_err(|e| e.to_string())?;
-        let plan = Rounds::new(1, self.n, self.n / self.width, self.width, self.choice);
-        Search::boxed(start, scorer, self.aggregate, self.steps.clone(), plan)
+        self.grow(start, Rounds::new(1, self.n, self.n / self.width, self.width, self.choice))
     }
 
     fn samples(&self) -> usize {

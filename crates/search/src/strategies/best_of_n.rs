@@ -46,7 +46,8 @@ pub const ENTRY: Entry<dyn StrategyFactory> = Entry {
 impl StrategyFactory for BestOfN {
     fn start<'a>(&self, start: Start<'a>) -> Result<Box<dyn Strategy + 'a>, String> {
         let scorer = scorer(&self.scorer).map_err(|e| e.to_string())?;
-        let plan = Reranking { many: Many::new(self.n, self.n, self.fill) };
+        let plan =
+            Reranking { many: Many::new(self.n, self.n, self.fill), choose: |growth, answers| best(growth, answers) };
         Search::boxed(start, scorer, Aggregate::Last, Steps::default(), plan)
     }
 
@@ -55,8 +56,10 @@ impl StrategyFactory for BestOfN {
     }
 }
 
-struct Reranking {
-    many: Many,
+/// Answers that are all valued, of which one is chosen.
+pub(super) struct Reranking {
+    pub(super) many: Many,
+    pub(super) choose: fn(&Growth<'_>, Vec<NodeId>) -> Option<NodeId>,
 }
 
 impl Plan for Reranking {
@@ -72,6 +75,6 @@ impl Plan for Reranking {
     }
 
     fn choose(&mut self, growth: &mut Growth<'_>) -> Option<NodeId> {
-        best(growth, growth.answers())
+        (self.choose)(growth, growth.answers())
     }
 }

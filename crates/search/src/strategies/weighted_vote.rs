@@ -1,12 +1,13 @@
 //! A vote in which better answers count more.
 
-use relign_core::{Entry, NodeId, Section, Strategy, parse, schema_of};
+use relign_core::{Entry, Section, Strategy, parse, schema_of};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::best_of_n::Reranking;
 use super::{Many, StrategyFactory, at_least_one, check_scorer};
 use crate::Start;
-use crate::growth::{Aggregate, Event, Growth, Plan, Search, Steps, elected};
+use crate::growth::{Aggregate, Search, Steps, elected};
 use crate::scorers::{named, scorer};
 
 /// A vote over `n` answers, each with the weight of its value (2206.02336, 2408.03314).
@@ -45,33 +46,14 @@ pub const ENTRY: Entry<dyn StrategyFactory> = Entry {
 impl StrategyFactory for WeightedVote {
     fn start<'a>(&self, start: Start<'a>) -> Result<Box<dyn Strategy + 'a>, String> {
         let scorer = scorer(&self.scorer).map_err(|e| e.to_string())?;
-        let plan = Voting { many: Many::new(self.n, self.n, self.fill) };
+        let plan = Reranking {
+            many: Many::new(self.n, self.n, self.fill),
+            choose: |growth, answers| elected(growth, &answers),
+        };
         Search::boxed(start, scorer, Aggregate::Last, Steps::default(), plan)
     }
 
     fn samples(&self) -> usize {
         self.n
-    }
-}
-
-struct Voting {
-    many: Many,
-}
-
-impl Plan for Voting {
-    fn begin(&mut self, growth: &mut Growth<'_>) -> Result<(), String> {
-        self.many.begin(growth)
-    }
-
-    fn hear(&mut self, growth: &mut Growth<'_>, event: Event) {
-        self.many.again(growth, &event);
-        if let Some(node) = event.grown() {
-            growth.value(node);
-        }
-    }
-
-    fn choose(&mut self, growth: &mut Growth<'_>) -> Option<NodeId> {
-        let answers = growth.answers();
-        elected(growth, &answers)
     }
 }

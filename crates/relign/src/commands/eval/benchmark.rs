@@ -60,7 +60,7 @@ pub(super) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
         }
         let Benchmark { name, domain, .. } = &what.benchmark;
         let n = what.items.len();
-        Ok(say_json(&json!({"benchmark": name, "domain": domain, "items": n, "results": found, "file": path}))?)
+        say_json(&json!({"benchmark": name, "domain": domain, "items": n, "results": found, "file": path}))
     };
     super::batch::run(asked.sampling.seed, &mut generator, measurements, &mut tell as &mut Told<'_>)?;
     if as_json {
