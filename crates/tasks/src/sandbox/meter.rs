@@ -1,5 +1,6 @@
 //! What a box uses, read from outside.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 /// Which processes are meant.
@@ -15,8 +16,8 @@ pub(super) enum Scope {
 #[derive(Debug)]
 pub(super) struct Meter {
     scope: Scope,
-    /// Ticks that earlier programs in the same box took.
-    before: u64,
+    /// Ticks that earlier programs in the same box took; not yet known where the next one has just begun.
+    before: Cell<Option<u64>>,
 }
 
 /// What a box uses at one moment.
@@ -43,12 +44,14 @@ struct Stat {
 
 impl Meter {
     pub(super) fn new(scope: Scope) -> Self {
-        Self { scope, before: 0 }
+        Self { scope, before: Cell::new(Some(0)) }
     }
 
-    /// Forgets what was used so far: the next program begins.
-    pub(super) fn restart(&mut self) {
-        self.before = self.first().map_or(0, |first| first.waited + first.own);
+    /// Forgets what was used so far: the next program begins. Most end before anybody looks, so what the first process
+    /// used before is only read at the first look. What a program uses is no part of that until it has ended; a first
+    /// process that works itself is credited with what it did until then, and says in the end what it really used.
+    pub(super) fn restart(&self) {
+        self.before.set(None);
     }
 
     fn folder(&self) -> String {
@@ -83,6 +86,8 @@ impl Meter {
         let first = self.first();
         let mut usage = Usage::default();
         let mut ticks = first.as_ref().map_or(0, |first| first.waited + first.own);
+        let before = self.before.get().unwrap_or(ticks);
+        self.before.set(Some(before));
         usage.runnable = first.is_some_and(|first| first.state == b'R');
         let page = rustix::param::page_size() as u64;
         let members = self.members();
@@ -97,7 +102,7 @@ impl Meter {
             usage.memory = members.iter().map(|(pid, _)| shared_out(&self.folder(), *pid)).sum();
         }
         let tick = 1_000_000_000 / rustix::param::clock_ticks_per_second().max(1);
-        usage.cpu = Duration::from_nanos(ticks.saturating_sub(self.before) * tick);
+        usage.cpu = Duration::from_nanos(ticks.saturating_sub(before) * tick);
         usage
     }
 

@@ -6,6 +6,7 @@
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use rustix::net::{
     AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
@@ -21,6 +22,9 @@ use super::{Ending, Limits, Outcome, Unavailable};
 
 const SERVER: &str = concat!(include_str!("guest/wire.py"), "\n\n", include_str!("guest/server.py"));
 const TESTER: &str = concat!(include_str!("guest/wire.py"), "\n\n", include_str!("guest/tester.py"));
+
+/// How long a solution may take to end once its verdict is known.
+const GRACE: Duration = Duration::from_millis(500);
 
 /// What the tester is told.
 #[derive(Serialize)]
@@ -43,7 +47,10 @@ pub(super) enum Word {
 
 /// A Python process in a box, waiting for work on a socket.
 struct Worker {
+    /// What the process itself says and hears.
     control: OwnedFd,
+    /// Work, which the fork server's waiting child takes: the server never sees it.
+    jobs: OwnedFd,
     meter: Meter,
     /// Ends with the worker.
     _boxed: Boxed,
@@ -51,8 +58,8 @@ struct Worker {
 
 impl Worker {
     fn new(tool: &Tool, script: &str, limits: &Limits, isolated: bool) -> Result<Self, Unavailable> {
-        let kind = SocketType::SEQPACKET;
-        let (control, theirs) = rustix::net::socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?;
+        let pair = || rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
+        let ((control, theirs), (jobs, work)) = (pair()?, pair()?);
         let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null")?;
         let (mut complaints, stderr) = Heard::new(4096)?;
         let start = Start {
@@ -64,19 +71,19 @@ impl Worker {
             limits,
             memory: MemoryLimit::Space,
             own_limits: false,
-            fds: vec![null.as_fd(), null.as_fd(), stderr.as_fd(), theirs.as_fd()],
+            fds: vec![null.as_fd(), null.as_fd(), stderr.as_fd(), theirs.as_fd(), work.as_fd()],
             kind: Kind::First,
             isolated,
         };
         let boxed = Boxed::start(&start)?;
-        drop((theirs, stderr));
-        let worker = Self { control, meter: boxed.meter(), _boxed: boxed };
+        drop((theirs, work, stderr));
+        let worker = Self { control, jobs, meter: boxed.meter(), _boxed: boxed };
         let mut watch = Watch::new(limits);
         let mut ready = None;
         while ready.is_none() {
             wait(&[worker.control.as_fd()]);
             ready = worker.receive()?;
-            if watch.wall() > std::time::Duration::from_secs(30) || ready.as_ref().is_some_and(Vec::is_empty) {
+            if watch.wall() > Duration::from_secs(30) || ready.as_ref().is_some_and(Vec::is_empty) {
                 complaints.take();
                 let words = String::from_utf8_lossy(&complaints.text).trim().to_owned();
                 return Err(Unavailable::Broken(format!(
@@ -89,13 +96,14 @@ impl Worker {
         Ok(worker)
     }
 
-    fn send(&self, message: &[u8], fds: &[BorrowedFd<'_>]) -> Result<(), Unavailable> {
+    fn give(&self, job: &[u8], fds: &[BorrowedFd<'_>]) -> Result<(), Unavailable> {
+        self.meter.restart();
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
         let mut extra = SendAncillaryBuffer::new(&mut space);
         if !fds.is_empty() && !extra.push(SendAncillaryMessage::ScmRights(fds)) {
             return Err(Unavailable::Broken("too many files for one message".to_owned()));
         }
-        rustix::net::sendmsg(&self.control, &[IoSlice::new(message)], &mut extra, SendFlags::NOSIGNAL)?;
+        rustix::net::sendmsg(&self.jobs, &[IoSlice::new(job)], &mut extra, SendFlags::NOSIGNAL)?;
         Ok(())
     }
 
@@ -155,12 +163,16 @@ impl Pair {
         self.healthy
     }
 
-    fn request(mode: u8, limits: &Limits) -> [u8; 9] {
-        let mut message = [mode; 9];
-        message[1..5].copy_from_slice(&(limits.cpu_seconds.ceil() as u32 + 1).to_le_bytes());
+    fn request(mode: u8, text: &str, limits: &Limits) -> Result<[u8; 13], Unavailable> {
+        let length = u32::try_from(text.len()).map_err(|_| {
+            Unavailable::Broken(format!("expected a program of less than 4 GB, got {} bytes", text.len()))
+        })?;
+        let mut message = [mode; 13];
+        message[1..5].copy_from_slice(&length.to_le_bytes());
+        message[5..9].copy_from_slice(&(limits.cpu_seconds.ceil() as i32 + 1).to_le_bytes());
         // The server counts, too.
-        message[5..].copy_from_slice(&limits.processes.saturating_add(1).to_le_bytes());
-        message
+        message[9..].copy_from_slice(&limits.processes.saturating_add(1).to_le_bytes());
+        Ok(message)
     }
 
     /// Runs a whole program.
@@ -168,10 +180,10 @@ impl Pair {
         self.healthy = false;
         let (mut stdout, out) = Heard::new(limits.output())?;
         let (mut stderr, err) = Heard::new(limits.output())?;
+        let request = Self::request(b'P', text, limits)?;
         let (text, input) = (text_file(text.as_bytes())?, text_file(input)?);
-        self.server.meter.restart();
         let fds = [text.as_fd(), input.as_fd(), out.as_fd(), err.as_fd()];
-        self.server.send(&Self::request(b'P', limits), &fds)?;
+        self.server.give(&request, &fds)?;
         drop((out, err, text, input));
         let mut watch = Watch::new(limits);
         let mut stopped = None;
@@ -197,7 +209,7 @@ impl Pair {
         self.healthy = end.as_ref().is_some_and(|end| end.clean);
         let whole = stdout.take() & stderr.take();
         let (spent, peak) = end.as_ref().map_or((0, 0), |end| (end.cpu_micros, end.peak_memory));
-        let cpu = std::time::Duration::from_micros(spent).max(watch.cpu);
+        let cpu = Duration::from_micros(spent).max(watch.cpu);
         let ending = match (stopped, end) {
             (Some(why), _) => why,
             _ if cpu > limits.cpu() => Ending::CpuTime,
@@ -223,16 +235,15 @@ impl Pair {
             none => none.insert(Worker::new(tool, TESTER, limits, isolated)?),
         };
         let spec = serde_json::to_vec(spec).map_err(|error| Unavailable::Broken(error.to_string()))?;
+        let request = Self::request(b'C', solution, limits)?;
         let (solution, spec) = (text_file(solution.as_bytes())?, text_file(&spec)?);
         let (asks, answers) =
             rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-        self.server.meter.restart();
-        tester.meter.restart();
-        self.server.send(&Self::request(b'C', limits), &[solution.as_fd(), answers.as_fd()])?;
-        tester.send(b"T", &[spec.as_fd(), asks.as_fd()])?;
+        self.server.give(&request, &[solution.as_fd(), answers.as_fd()])?;
+        tester.give(b"T", &[spec.as_fd(), asks.as_fd()])?;
         drop((asks, answers, solution, spec));
         let mut watch = Watch::new(limits);
-        let (mut word, mut end) = (None, None);
+        let (mut word, mut end, mut told) = (None, None, Duration::ZERO);
         while word.is_none() || end.is_none() {
             let (server, tester) = (&self.server, &*tester);
             let fds: Vec<BorrowedFd<'_>> = [(&word, tester)]
@@ -248,8 +259,7 @@ impl Pair {
                 let said: Option<(String, String, u64)> = serde_json::from_slice(&message).ok();
                 let Some(said) = said else { return broken("the tester ended") };
                 word = Some(said);
-                // The verdict stands: the solution is of no more use.
-                server.send(b"K", &[])?;
+                told = watch.wall();
             }
             if end.is_none()
                 && let Some(message) = server.receive()?
@@ -270,11 +280,15 @@ impl Pair {
                 }
                 break;
             }
+            // The verdict stands. A solution that does not end when nobody asks any more takes its worker along.
+            if word.is_some() && watch.wall() - told > GRACE {
+                break;
+            }
         }
         self.healthy = end.as_ref().is_some_and(|end| end.clean);
         let Some((verdict, why, tester_micros)) = word else { return broken("the tester said nothing") };
-        let spent = end.map_or(0, |end| end.cpu_micros) + tester_micros;
-        if std::time::Duration::from_micros(spent) > limits.cpu() {
+        let spent = Duration::from_micros(end.map_or(0, |end| end.cpu_micros) + tester_micros);
+        if spent.max(watch.cpu) > limits.cpu() {
             return Ok(Err(Ending::CpuTime));
         }
         match verdict.as_str() {

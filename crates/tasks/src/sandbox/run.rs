@@ -109,7 +109,7 @@ impl Heard {
 
     /// Takes what is there; `false` if that is more than allowed.
     pub(super) fn take(&mut self) -> bool {
-        let mut block = [0; 65536];
+        let mut block = [0; 16384];
         while let Some(pipe) = &mut self.pipe {
             match pipe.read(&mut block) {
                 Ok(0) => self.pipe = None,

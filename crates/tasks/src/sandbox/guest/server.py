@@ -1,5 +1,6 @@
 # The fork server: a solution's process comes from this one by `fork`, so each begins in the same state. It never
 # sees what a solution is tested with: a solution can read all memory that it inherits.
+import _signal
 import atexit
 import bisect
 import collections
@@ -12,12 +13,61 @@ import math
 import operator
 import re
 import resource
-import select
 import signal
 import string
 import typing
 
+# `random` has a forked process draw a new seed. Solutions begin with the same one; only their own children draw.
+register_at_fork, os.register_at_fork = os.register_at_fork, lambda **hooks: None
+import random
+
+os.register_at_fork = register_at_fork
+
 ISOLATED = os.getpid() == 1
+
+# Something of what solutions are made of. Run once before the first fork, so that what Python sets up at its first use
+# (the types of syntax trees, caches of types and of `typing`) is there for all: a solution's process that had to make it
+# would cost half as much again.
+FIRST = """
+import math, re, collections
+from typing import Any, Dict, List, Optional, Tuple
+
+class Point:
+    x: int = 1
+    def __init__(self, y):
+        self.y = y
+    @property
+    def both(self):
+        return f"{self.x:>3} {self.y!r}"
+
+def numbers(values: List[int], least: Optional[float] = None, *rest, **more) -> Dict[str, Tuple[int, ...]]:
+    '''
+    >>> numbers([1])
+    '''
+    total, found = 0, {i: str(i) for i in range(3) if i % 2}
+    for at, value in enumerate(sorted(values, key=lambda one: -one)):
+        try:
+            if value > 1 and not at or value is None:
+                total += value ** 2 // 3
+            elif isinstance(value, int):
+                continue
+        except (ValueError, ZeroDivisionError) as error:
+            raise error
+        finally:
+            found[at] = [value, {value}, (value,)]
+    while total:
+        total = 0
+    with_more = [*values, *map(int, "12".split("x"))][::-1]
+    assert len(with_more) == len(values) + 1, "length"
+    assert math.isclose(0.5, 1 / 2) and abs(1.5 - 1.5) < 1e-6 and re.sub("a", "b", "a" + "".join(["c"])) == "bc"
+    return collections.Counter("aab")
+
+def check(candidate):
+    assert candidate([1, 2, 3]) == {"a": 2, "b": 1}
+
+check(numbers)
+Point(2).both
+"""
 
 
 def module(name):
@@ -139,6 +189,7 @@ def status_of(error):
 
 
 def program(text):
+    """Runs a whole program; the status that it ends with."""
     status = 0
     try:
         main = module("__main__")
@@ -158,35 +209,104 @@ def program(text):
                 stream.flush()
             except (OSError, ValueError):
                 status = status or 120
-        os._exit(status)
+    return status
 
 
-def child(data, fds):
-    mode, seconds, processes = struct.unpack("<cII", data)
-    text = content(fds[0])
-    if mode == b"C":
-        os.dup2(fds[1], 3)
-    else:
-        for target, fd in enumerate(fds[1:4]):
-            os.dup2(fd, target)
-        os.close(3)
-    os.closerange(4, 256)
+REQUEST = struct.Struct("<cIii")
+
+
+def begin(jobs, rest):
+    """Waits for a solution and takes its place: its descriptors, none from `rest` on but those, and its limits."""
+    data, fds = take(jobs, 4)
+    if not data:
+        os._exit(0)
+    mode, size, seconds, processes = REQUEST.unpack(data)
+    text = os.read(fds[0], size)
+    # A solution that is called is asked through 3, a program has 0 to 2.
+    first = 3 if mode == b"C" else 0
+    for target, fd in enumerate(fds[1:], first):
+        os.dup2(fd, target)
+    os.closerange(rest or target + 1, 256)
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     if ISOLATED:
         resource.setrlimit(resource.RLIMIT_NPROC, (processes, processes))
-    else:
+    # Python's own `signal` makes enumerations of numbers, at the price of a tenth of a short program.
+    _signal.signal(_signal.SIGINT, _signal.default_int_handler)
+    return mode, text
+
+
+def child(jobs):
+    """A process that waits for a solution, becomes it and ends. The server never sees a solution's text."""
+    mode, text = begin(jobs, 0)
+    if not ISOLATED:
         os.setpgid(0, 0)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    random.seed(0)
+    os.register_at_fork(after_in_child=random._inst.seed)
     gc.enable()
     if mode == b"C":
         Calls(Wire(3)).run(text)
     else:
-        program(text)
+        os._exit(program(text))
+
+
+def rehearse():
+    """Does in this process, with a text of our own, what its children do. What Python and the loader do at first use is
+    then done for all of them: symbols are bound, types of syntax trees made, code specialised, caches filled."""
+    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+    forms = [["names", ["numbers", "math"]], ["call", 0, encode(([1, 2, 3],), None), encode({}, None)]]
+    limit = resource.getrlimit(resource.RLIMIT_NPROC)[0]
+    for mode in [b"P", b"C"] * 12:
+        # Descriptors that stay what they are.
+        text = os.open("/dev/null", os.O_RDONLY)
+        fds = [text, 3] if mode == b"C" else [text, 0, 1, 2]
+        rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack(f"{len(fds)}i", *fds))
+        ours.sendmsg([REQUEST.pack(mode, 1, resource.RLIM_INFINITY, limit)], [rights])
+        begin(theirs, theirs.fileno() + 1)
+        if mode == b"P":
+            if program(FIRST) != 0:
+                raise SystemExit("a rehearsal failed")
+            continue
+        asks, answers = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
+        for form in forms + forms[1:] * 3:
+            Wire(asks.fileno()).send(form)
+        asks.shutdown(_socket.SHUT_WR)
+        try:
+            Calls(Wire(answers.fileno())).run(FIRST)
+        except Gone:
+            pass
+        asks.close()
+        answers.close()
+    ours.close()
+    theirs.close()
+    # None of it but what Python keeps for itself.
+    del sys.modules["solution"]
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def fill():
+    """Fills the gaps that the objects so far left in memory, so that new ones lie together on new pages: a page that a
+    child writes to is copied for it. A new pool of 16 KB is told by the place of its first object."""
+    kept = []
+    for size in range(48, 513, 16):
+        for _ in range(4096):
+            one = bytes(size - 33)
+            if id(one) & 0x3FFF == 48:
+                break
+            kept.append(one)
+    # The same for larger ones, which malloc places: at the end of all once it has no gap left.
+    for size in (65536, 32768, 16384, 8192, 4096, 2048, 1024, 768, 640, 576, 544):
+        last = max(id(one) for one in [bytes(100_000)])
+        for _ in range(1024):
+            one = bytes(size - 49)
+            if id(one) >= last:
+                break
+            kept.append(one)
+    return kept
 
 
 def wipe(folder):
     os.chmod(folder, 0o700)
+    if not os.listdir(folder):
+        return
     with os.scandir(folder) as entries:
         for entry in list(entries):
             if entry.is_dir(follow_symlinks=False):
@@ -221,43 +341,31 @@ def clear(pid):
 
 def serve():
     control = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, 3)
+    jobs = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, 4)
     # Nobody of the same user reads or writes the memory of a process that must not be dumped.
     if ctypes.CDLL(None).prctl(4, 0, 0, 0, 0) != 0:
         raise SystemExit("prctl failed")
-    # As the first process of its box it hears no signal from within that it does not handle.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # The system's own: this process has one thread and no hooks, which is what `os.fork` would see to.
+    fork = ctypes.PyDLL(None).fork
+    rehearse()
+    random.seed(0)
     gc.collect()
+    kept = fill()
     gc.freeze()
     gc.disable()
+    # What malloc holds in reserve would be copied for a child that uses it; what is new need not.
+    ctypes.CDLL(None).malloc_trim(0)
     # A solution's errors go where its output goes: nowhere, unless it runs as a program.
     os.dup2(1, 2)
     control.send(b"ready")
     while True:
-        data, fds = take(control, 4)
-        if not data:
-            os._exit(0)
-        if data == b"K":
-            continue
-        pid = os.fork()
+        # The next child waits while the client still reads what became of the last one.
+        pid = fork()
         if pid == 0:
             try:
-                child(data, fds)
+                child(jobs)
             finally:
                 os._exit(70)
-        for fd in fds:
-            os.close(fd)
-        ended = os.pidfd_open(pid)
-        poll = select.poll()
-        poll.register(ended, select.POLLIN)
-        poll.register(3, select.POLLIN)
-        while True:
-            ready = [fd for fd, _ in poll.poll()]
-            if ended in ready:
-                break
-            if not control.recv(64):
-                os._exit(0)
-            os.kill(pid, signal.SIGKILL)
-        os.close(ended)
         _, status, usage = os.wait4(pid, 0)
         clean = clear(pid)
         micros = int((usage.ru_utime + usage.ru_stime) * 1e6)

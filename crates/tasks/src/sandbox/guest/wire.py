@@ -8,7 +8,6 @@ import builtins
 import gc
 import json
 import os
-import random
 import struct
 import types
 
@@ -162,7 +161,7 @@ def take(control, count):
     fds = []
     for level, kind, content in extra:
         if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
-            fds += struct.unpack(f"{len(content) // 4}i", content)
+            fds += memoryview(content).cast("i")
     return data, fds
 
 
