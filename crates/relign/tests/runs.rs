@@ -307,8 +307,10 @@ fn a_dry_run_says_what_it_needs_and_touches_nothing() {
 #[test]
 fn what_a_run_is_measured_on_is_looked_for_among_its_tasks() {
     let folder = tempfile::tempdir().unwrap();
-    let question =
-        |n: usize| format!("A farmer keeps {n} brown hens and sells each of their eggs at the market of town {n}.");
+    let question = |n: usize| {
+        let name = ["Ada", "Ben", "Cy", "Dora", "Eve", "Finn"][n];
+        format!("{name} keeps {n} brown hens and sells each of their eggs at the market of town {n}.")
+    };
     let rows = |from: usize, to: usize| -> String {
         (from..to).map(|n| format!("{{\"question\": \"{}\", \"answer\": \"{n}\"}}\n", question(n))).collect()
     };
@@ -343,7 +345,7 @@ fn what_a_run_is_measured_on_is_looked_for_among_its_tasks() {
     assert_eq!((&found["test.jsonl"]["exact"], &found["test.jsonl"]["items"]), (&2.into(), &3.into()), "{found}");
     assert_eq!(found["held-out"]["exact"], 0, "the tasks themselves are disjoint: {found}");
     let lines = fs::read_to_string(out.join("contamination.jsonl")).unwrap();
-    assert!(lines.lines().count() >= 2 && lines.contains("A FARMER KEEPS 2 BROWN HENS"), "{lines}");
+    assert!(lines.lines().count() >= 2 && lines.contains("CY KEEPS 2 BROWN HENS"), "{lines}");
     // A benchmark that there is not is said before anything is written.
     let text = fs::read_to_string(&file).unwrap().replace("test.jsonl", "tset");
     fs::write(&file, text).unwrap();

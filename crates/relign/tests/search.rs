@@ -288,7 +288,8 @@ fn a_server_that_is_dead_or_stalls() {
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("1 of 1 searches failed"), "{}", stderr(&output));
     // A step can only go on from tokens, which this server keeps to itself.
-    let server = Server::of("someone", |_| said("7"));
+    let cut = || json!({"choices": [{"message": {"content": "First, "}, "finish_reason": "length"}]});
+    let server = Server::of("someone", move |_| Reply::Json(cut()));
     let output = relign(&[
         "search",
         "--task",
