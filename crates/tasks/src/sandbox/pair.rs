@@ -60,7 +60,7 @@ impl Worker {
     fn new(tool: &Tool, script: &str, limits: &Limits, isolated: bool) -> Result<Self, Unavailable> {
         let pair = || rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
         let ((control, theirs), (jobs, work)) = (pair()?, pair()?);
-        let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null")?;
+        let null = nothing()?;
         let (mut complaints, stderr) = Heard::new(4096)?;
         let start = Start {
             program: &tool.program,
@@ -98,7 +98,7 @@ impl Worker {
 
     fn give(&self, job: &[u8], fds: &[BorrowedFd<'_>]) -> Result<(), Unavailable> {
         self.meter.restart();
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(5))];
         let mut extra = SendAncillaryBuffer::new(&mut space);
         if !fds.is_empty() && !extra.push(SendAncillaryMessage::ScmRights(fds)) {
             return Err(Unavailable::Broken("too many files for one message".to_owned()));
@@ -140,14 +140,21 @@ struct Ended {
 }
 
 fn ended(message: &[u8]) -> Option<Ended> {
-    let mut words = message.chunks_exact(8).filter_map(|word| Some(i64::from_le_bytes(word.try_into().ok()?)));
-    let (how, micros, kilobytes, clean) = (words.next()?, words.next()?, words.next()?, words.next()? != 0);
+    // A wait status, `struct rusage` (user time, system time, most memory in kilobytes, ...), whether nothing is left.
+    let words: Vec<u64> =
+        message.chunks_exact(8).filter_map(|word| Some(u64::from_le_bytes(word.try_into().ok()?))).collect();
+    let [how, user, user_micros, system, system_micros, kilobytes, .., clean] = words[..] else { return None };
     Some(Ended {
         how: i32::try_from(how).ok()?,
-        cpu_micros: u64::try_from(micros).ok()?,
-        peak_memory: u64::try_from(kilobytes).ok()? << 10,
-        clean,
+        cpu_micros: (user + system) * 1_000_000 + user_micros + system_micros,
+        peak_memory: kilobytes << 10,
+        clean: clean != 0,
     })
+}
+
+/// `/dev/null`, opened anew: what a program sets on an open file stays set for all that share it.
+fn nothing() -> Result<OwnedFd, Unavailable> {
+    Ok(std::fs::OpenOptions::new().read(true).write(true).open("/dev/null")?.into())
 }
 
 fn broken<T>(what: &str) -> Result<T, Unavailable> {
@@ -181,7 +188,8 @@ impl Pair {
         let (mut stdout, out) = Heard::new(limits.output())?;
         let (mut stderr, err) = Heard::new(limits.output())?;
         let request = Self::request(b'P', text, limits)?;
-        let (text, input) = (text_file(text.as_bytes())?, text_file(input)?);
+        let text = text_file(text.as_bytes())?;
+        let input = if input.is_empty() { nothing()? } else { text_file(input)? };
         let fds = [text.as_fd(), input.as_fd(), out.as_fd(), err.as_fd()];
         self.server.give(&request, &fds)?;
         drop((out, err, text, input));
@@ -239,7 +247,9 @@ impl Pair {
         let (solution, spec) = (text_file(solution.as_bytes())?, text_file(&spec)?);
         let (asks, answers) =
             rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-        self.server.give(&request, &[solution.as_fd(), answers.as_fd()])?;
+        let null = nothing()?;
+        let null = null.as_fd();
+        self.server.give(&request, &[solution.as_fd(), null, null, null, answers.as_fd()])?;
         tester.give(b"T", &[spec.as_fd(), asks.as_fd()])?;
         drop((asks, answers, solution, spec));
         let mut watch = Watch::new(limits);

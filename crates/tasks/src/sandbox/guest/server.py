@@ -212,19 +212,19 @@ def program(text):
     return status
 
 
+LIBC = ctypes.PyDLL(None)
 REQUEST = struct.Struct("<cIii")
 
 
 def begin(jobs, rest):
     """Waits for a solution and takes its place: its descriptors, none from `rest` on but those, and its limits."""
-    data, fds = take(jobs, 4)
+    data, fds = take(jobs, 5)
     if not data:
         os._exit(0)
     mode, size, seconds, processes = REQUEST.unpack(data)
     text = os.read(fds[0], size)
-    # A solution that is called is asked through 3, a program has 0 to 2.
-    first = 3 if mode == b"C" else 0
-    for target, fd in enumerate(fds[1:], first):
+    # A solution that is called is asked through 3. One open file for many would keep what a program sets on it.
+    for target, fd in enumerate(fds[1:]):
         os.dup2(fd, target)
     os.closerange(rest or target + 1, 256)
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
@@ -257,7 +257,7 @@ def rehearse():
     for mode in [b"P", b"C"] * 12:
         # Descriptors that stay what they are.
         text = os.open("/dev/null", os.O_RDONLY)
-        fds = [text, 3] if mode == b"C" else [text, 0, 1, 2]
+        fds = [text, 0, 1, 2, 3] if mode == b"C" else [text, 0, 1, 2]
         rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack(f"{len(fds)}i", *fds))
         ours.sendmsg([REQUEST.pack(mode, 1, resource.RLIM_INFINITY, limit)], [rights])
         begin(theirs, theirs.fileno() + 1)
@@ -318,14 +318,7 @@ def wipe(folder):
 
 def clear(pid):
     """Nothing of a program stays: no process, no file. Says whether that is so."""
-    try:
-        if ISOLATED:
-            os.kill(-1, signal.SIGKILL)
-        else:
-            os.killpg(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
-    else:
+    if LIBC.kill(-1 if ISOLATED else -pid, 9) == 0:
         try:
             while True:
                 os.waitpid(-1, 0)
@@ -343,10 +336,14 @@ def serve():
     control = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, 3)
     jobs = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, 4)
     # Nobody of the same user reads or writes the memory of a process that must not be dumped.
-    if ctypes.CDLL(None).prctl(4, 0, 0, 0, 0) != 0:
+    if LIBC.prctl(4, 0, 0, 0, 0) != 0:
         raise SystemExit("prctl failed")
-    # The system's own: this process has one thread and no hooks, which is what `os.fork` would see to.
-    fork = ctypes.PyDLL(None).fork
+    # The system's own calls: this process has one thread and no hooks, which is what `os.fork` would see to, and every
+    # object that it touches between two programs is a page to be copied.
+    fork, wait4 = LIBC.fork, LIBC.wait4
+    # How a child ended, what it used (`struct rusage`), whether nothing of it is left.
+    report = bytearray(160)
+    how, usage = ((ctypes.c_char * 8).from_buffer(report, at) for at in (0, 8))
     rehearse()
     random.seed(0)
     gc.collect()
@@ -354,7 +351,7 @@ def serve():
     gc.freeze()
     gc.disable()
     # What malloc holds in reserve would be copied for a child that uses it; what is new need not.
-    ctypes.CDLL(None).malloc_trim(0)
+    LIBC.malloc_trim(0)
     # A solution's errors go where its output goes: nowhere, unless it runs as a program.
     os.dup2(1, 2)
     control.send(b"ready")
@@ -366,10 +363,9 @@ def serve():
                 child(jobs)
             finally:
                 os._exit(70)
-        _, status, usage = os.wait4(pid, 0)
-        clean = clear(pid)
-        micros = int((usage.ru_utime + usage.ru_stime) * 1e6)
-        control.send(struct.pack("<qqqq", status, micros, usage.ru_maxrss, clean))
+        wait4(pid, how, 0, usage)
+        report[152] = clear(pid)
+        control.send(report)
 
 
 serve()

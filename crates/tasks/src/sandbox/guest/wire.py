@@ -21,6 +21,7 @@ class Gone(BaseException):
 class Wire:
     def __init__(self, fd):
         self.fd = fd
+        self.rest = b""
 
     def send(self, message):
         data = json.dumps(message, separators=(",", ":")).encode()
@@ -31,25 +32,32 @@ class Wire:
         except OSError as error:
             raise Gone(str(error)) from None
 
-    def read(self, count):
-        parts = []
-        while count:
-            try:
-                part = os.read(self.fd, min(count, 1 << 20))
-            except OSError as error:
-                raise Gone(str(error)) from None
-            if not part:
-                raise Gone("it ended")
-            parts.append(part)
-            count -= len(part)
-        return b"".join(parts)
+    def read(self, most):
+        try:
+            part = os.read(self.fd, most)
+        except OSError as error:
+            raise Gone(str(error)) from None
+        if not part:
+            raise Gone("it ended")
+        return part
 
     def receive(self):
-        (length,) = struct.unpack("<I", self.read(4))
-        if length > MOST:
+        # A short message comes at once. What lies behind it is the next one's beginning.
+        data = self.rest or self.read(4096)
+        while len(data) < 4:
+            data += self.read(4096)
+        end = 4 + int.from_bytes(data[:4], "little")
+        if end > MOST:
             raise Gone("it said too much")
+        if len(data) < end:
+            parts, missing = [data], end - len(data)
+            while missing:
+                parts.append(self.read(min(missing, 1 << 20)))
+                missing -= len(parts[-1])
+            data = b"".join(parts)
+        self.rest = data[end:]
         try:
-            return json.loads(self.read(length))
+            return json.loads(data[4:end])
         except (ValueError, RecursionError, MemoryError):
             raise Gone("it said what cannot be read") from None
 
