@@ -106,3 +106,7 @@ def compare(log, judged):
     for (verdict, strict, flexible), n in sorted(table.items()):
         print(json.dumps({"relign": verdict, "strict-match": strict, "flexible-extract": flexible, "items": n}))
     print(json.dumps({"items": len(samples), "same_text": same_text}))
+
+
+if __name__ == "__main__":
+    agreement()

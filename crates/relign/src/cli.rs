@@ -222,7 +222,8 @@ OUT is a GGUF file where it ends in .gguf, else a Hugging Face folder. Nothing i
   relign export runs/quickstart-1 quickstart
   relign compare results/base results/tuned --out report
   relign export runs/quickstart-1 quickstart --report report/compare.json --type bf16
-  relign contamination train.jsonl --against gsm8k --json > runs/quickstart-1/contamination.jsonl
+  relign contamination train.jsonl --against gsm8k --json > found.jsonl
+  relign export runs/quickstart-1 quickstart --contamination found.jsonl
 
 DIR holds safetensors, tokenizer, configuration, the run's curve, and README.md: the card, with the recipe,
 hashes of the data, held-out accuracy before and after, the report's uplift and what it does not show.

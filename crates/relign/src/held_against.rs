@@ -18,6 +18,8 @@ pub(crate) struct Found {
     texts: u64,
     /// Words in them.
     words: u64,
+    /// Words of a run that is shared.
+    run: usize,
     /// By what was held against them: `held-out`, and the recipe's `eval.against`.
     benchmarks: BTreeMap<String, Counts>,
     #[serde(skip)]
@@ -55,7 +57,7 @@ impl Found {
         bare(&mut texts);
         texts.iter().for_each(|text| index.scan(text));
         let Report { texts, words, benchmarks, overlaps } = index.report();
-        Ok(Self { texts, words, benchmarks, overlaps })
+        Ok(Self { texts, words, run: Options::default().run, benchmarks, overlaps })
     }
 
     /// A line for everything that was held against the tasks.
@@ -66,22 +68,23 @@ impl Found {
             format!(
                 "contamination: of {items} items of {name} {exact} stand in the {} training tasks, {near} nearly, {shared} \
                  share a run of {} words{short}",
-                self.texts,
-                Options::default().run
+                self.texts, self.run
             )
         })
     }
 
-    /// Writes every overlap with both texts, one a line; nothing where there is none.
+    /// Writes what `relign contamination --json` says: every overlap with both texts, and the counts; nothing where
+    /// nothing was held against the tasks.
     ///
     /// # Errors
     /// If the file cannot be written.
     pub(crate) fn write(&self, folder: &Path) -> anyhow::Result<()> {
-        let file = folder.join("contamination.jsonl");
-        let lines = self.overlaps.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>()?;
-        if lines.is_empty() {
+        if self.benchmarks.is_empty() {
             return Ok(());
         }
+        let file = folder.join("contamination.jsonl");
+        let mut lines = self.overlaps.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>()?;
+        lines.push(serde_json::to_string(self)?);
         fs::write(&file, lines.join("\n") + "\n").with_context(|| file.display().to_string())
     }
 }

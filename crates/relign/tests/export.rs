@@ -151,6 +151,14 @@ fn the_card_says_what_was_done_and_what_came_of_it() {
         card.contains("The licence of the base model is not recorded here") && !card.contains("license:"),
         "{card}"
     );
+    assert!(card.contains("| held-out | 0 | 0 | 0 | 0 | 8 |"), "what the run itself looked for:\n{card}");
+    // A run from before that was looked for.
+    let (kept, old) = place();
+    let run = kept.path().join("run");
+    assert!(Command::new("cp").args(["-r", &trained().path("run")]).arg(&run).status().unwrap().success());
+    fs::remove_file(run.join("contamination.jsonl")).unwrap();
+    done(&["export", run.to_str().unwrap(), &old]);
+    let card = fs::read_to_string(Path::new(&old).join("README.md")).unwrap();
     assert!(card.contains("Nobody recorded whether benchmark items stand in the training data"), "{card}");
 }
 

@@ -344,6 +344,13 @@ fn what_a_run_is_measured_on_is_looked_for_among_its_tasks() {
     let found = &summary["contamination"]["benchmarks"];
     assert_eq!((&found["test.jsonl"]["exact"], &found["test.jsonl"]["items"]), (&2.into(), &3.into()), "{found}");
     assert_eq!(found["held-out"]["exact"], 0, "the tasks themselves are disjoint: {found}");
+    let card = folder.path().join("card");
+    let mut export = Command::new(env!("CARGO_BIN_EXE_relign"));
+    export.arg("export").arg(&out).arg(&card);
+    let export = done(export);
+    assert_eq!(export.status.code(), Some(0), "{}", errors(&export));
+    let card = fs::read_to_string(card.join("README.md")).unwrap();
+    assert!(card.contains("| test.jsonl | 3 | 2 | 0 | 0 | 0 |"), "{card}");
     let lines = fs::read_to_string(out.join("contamination.jsonl")).unwrap();
     assert!(lines.lines().count() >= 2 && lines.contains("CY KEEPS 2 BROWN HENS"), "{lines}");
     // A benchmark that there is not is said before anything is written.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use relign_core::{Completion, Generate, GenerateError, Message, Request, RolloutError, Task, Tree};
 
 use crate::Driver;
-use crate::driver::{PATIENCE, hand_over_now};
+use crate::driver::{PATIENCE, arrivals, hand_over_now};
 
 /// One engine for several [`Driver`]s: each is given a [`Part`] of it, and [`together`] runs them all.
 pub struct Shared<'e> {
@@ -52,15 +52,7 @@ impl<'e> Shared<'e> {
         if owners.is_empty() {
             return Ok(false);
         }
-        let answers: Vec<(u64, Result<Completion, String>)> = match engine.poll() {
-            Ok(completions) => completions.into_iter().map(|completion| (completion.id, Ok(completion))).collect(),
-            Err(GenerateError::Failed { id, what }) => vec![(id, Err(what))],
-            Err(broken) => return Err(broken),
-        };
-        if answers.is_empty() && engine.in_flight() == 0 {
-            let what = format!("expected {} more completions, but nothing is in flight", owners.len());
-            return Err(GenerateError::Engine(what));
-        }
+        let answers = arrivals::answers(*engine, owners.len())?;
         for (id, answer) in answers {
             let Some((part, own)) = owners.remove(&id) else {
                 return Err(GenerateError::Engine(format!("completion of request {id}, which is not in flight")));
@@ -73,15 +65,7 @@ impl<'e> Shared<'e> {
     /// Frees the engine of everything.
     fn abandon(&self) {
         let State { engine, owners, .. } = &mut *self.state.borrow_mut();
-        for (id, _) in owners.drain() {
-            engine.cancel(id);
-        }
-        // Cancelled requests come back from the next poll; an engine that broke has lost them anyway.
-        let mut polls = 0;
-        while engine.in_flight() > 0 && polls < 16 && matches!(engine.poll(), Ok(_) | Err(GenerateError::Failed { .. }))
-        {
-            polls += 1;
-        }
+        arrivals::abandon(*engine, owners.drain().map(|(id, _)| id));
     }
 }
 

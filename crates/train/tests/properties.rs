@@ -408,7 +408,9 @@ fn logits_in_pieces_equal_logits_at_once() {
         let positions: Vec<i64> = (0..n as i64).collect();
         let hidden = family.forward(&Tensor::from_slice(&all), &positions, &mut TreeAttention::causal(n));
         let own = tree.nodes[node].tokens.len() as i64;
-        let logits = hidden.narrow(0, n as i64 - 1 - own, own).matmul(&family.head().weight().tr()) / 0.9;
+        // In f64: over so wide a vocabulary libtorch's f32 product loses a digit on the way back.
+        let [hidden, head] = [&hidden, family.head().weight()].map(|t| t.to_kind(Kind::Double));
+        let logits = (hidden.narrow(0, n as i64 - 1 - own, own).matmul(&head.tr()) / 0.9).to_kind(Kind::Float);
         let logp = logits.log_softmax(-1, Kind::Float);
         let entropies = -(logp.exp() * &logp).sum_dim_intlist(-1, false, Kind::Float);
         entropy += entropies.sum(Kind::Double).double_value(&[]);
@@ -428,9 +430,9 @@ fn logits_in_pieces_equal_logits_at_once() {
             expected.insert(name.clone(), common::numbers(&grad.narrow(0, *row as i64, *rows as i64)));
         }
     }
-    // Entropies over so wide a vocabulary are sums of very many small terms, and their gradients nearly cancel.
+    // Entropies over so wide a vocabulary are sums of very many small terms.
     let gap = distance(&got, &expected);
-    assert!(gap < 3e-4, "gradients differ by {gap}");
+    assert!(gap < 1e-4, "gradients differ by {gap}");
 }
 
 #[test]

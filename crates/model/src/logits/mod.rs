@@ -91,6 +91,7 @@ pub fn certainty_of(logits: &Tensor, rows: &[usize]) -> Vec<f32> {
     let (_, vocab) = logits.size2().expect("logits [n, vocab]");
     let mut out = vec![0.0; rows.len()];
     if !rows.is_empty() {
+        let logits = &logits.to_device(Device::Cpu);
         with_element!(logits.kind(), T => softmax::certainty::<T>(view(logits), vocab as usize, rows, &mut out));
     }
     out

@@ -25,12 +25,13 @@ pub(crate) fn rms_norm(x: &Tensor, weight: &Tensor, norm: Norm) -> Tensor {
 /// See [`crate::ops::gated`].
 pub(crate) fn gated(gate_up: &Tensor, activation: Activation) -> Tensor {
     let half = gate_up.size()[1] / 2;
-    let gate = gate_up.narrow(1, 0, half);
+    let wide = gate_up.to_kind(Kind::Float);
+    let gate = wide.narrow(1, 0, half);
     let gate = match activation {
         Activation::Silu => gate.silu(),
         Activation::GeluTanh => gate.gelu("tanh"),
     };
-    gate * gate_up.narrow(1, half, half)
+    (gate * wide.narrow(1, half, half)).to_kind(gate_up.kind())
 }
 
 /// Heads `[n, heads, d]` turned by angles `[n, pairs]`.

@@ -49,7 +49,14 @@ impl Format {
         match &self.tag {
             Some((tag, text)) => {
                 // Whoever writes the separator into an answer must not make steps of it.
-                let bare = |words: &str| words.replace(text, "");
+                let bare = |words: &str| {
+                    let mut words = words.to_owned();
+                    // What is left of one may be another.
+                    while words.contains(text.as_str()) {
+                        words = words.replace(text.as_str(), "");
+                    }
+                    words
+                };
                 messages.iter_mut().for_each(|message| message.content = bare(&message.content));
                 let joined: String = steps.iter().map(|step| bare(step) + &self.separator).collect();
                 let tokens = if self.chat {

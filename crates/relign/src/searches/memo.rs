@@ -40,7 +40,7 @@ pub(crate) struct Share {
 /// A line of the file.
 #[derive(Clone, Serialize, Deserialize)]
 struct Kept {
-    /// What was asked, but for the limit of tokens.
+    /// What was asked, but for the limit of tokens and what is to be told of them.
     key: String,
     /// The limit of tokens.
     most: usize,
@@ -51,9 +51,11 @@ struct Kept {
 }
 
 impl Kept {
-    /// Whether this is what comes of the same request with a limit of `most` tokens.
-    fn fits(&self, most: usize) -> bool {
-        self.most == most || (self.completion.finish.is_natural() && self.completion.tokens.len() <= most)
+    /// Whether this is what comes of the same request with a limit of `most` tokens, told with certainties or without.
+    fn fits(&self, most: usize, certainty: bool) -> bool {
+        let Completion { finish, tokens, certainty: told, .. } = &self.completion;
+        (self.most == most || (finish.is_natural() && tokens.len() <= most))
+            && (!certainty || told.len() == tokens.len())
     }
 }
 
@@ -93,6 +95,8 @@ fn key(request: &Request, messages: &[Message]) -> String {
     let mut sampling = serde_json::to_value(&request.sampling).unwrap_or_default();
     if let Some(fields) = sampling.as_object_mut() {
         fields.remove("max_tokens");
+        // It is told of the tokens, and changes none.
+        fields.remove("certainty");
     }
     // A prompt without tokens is rendered by a server, from the messages.
     let said = if request.prompt.is_empty() { messages } else { &[] };
@@ -177,12 +181,17 @@ impl Generate for Remembering<'_> {
 
     fn submit_conversation(&mut self, request: Request, messages: &[Message]) -> Result<(), GenerateError> {
         let (key, most, seed) = (key(&request, messages), request.sampling.max_tokens, request.seed);
-        let found = self.memo.known.get(&key).and_then(|all| all.iter().find(|kept| kept.fits(most)));
+        let certainty = request.sampling.certainty;
+        let found = self.memo.known.get(&key).and_then(|all| all.iter().find(|kept| kept.fits(most, certainty)));
         if let Some(kept) = found {
             let tokens = kept.completion.tokens.len() as u64;
             let share = Share { seconds: kept.seconds, tokens, reused: kept.by != self.by };
             self.shares.borrow_mut().insert(seed, share);
-            self.ready.push(Completion { id: request.id, ..kept.completion.clone() });
+            let mut completion = Completion { id: request.id, ..kept.completion.clone() };
+            if !certainty {
+                completion.certainty.clear();
+            }
+            self.ready.push(completion);
             return Ok(());
         }
         let id = request.id;

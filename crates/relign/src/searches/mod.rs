@@ -171,7 +171,7 @@ impl Searcher {
                 scorers.insert(variant.label.clone(), scorer);
             }
         }
-        let checked = variants.iter().any(|variant| variant.section.name == "rstar");
+        let checked = variants.iter().any(|variant| variant.factory.needs_checker());
         Ok(Self {
             generator,
             judge: Judge::new(reward, threads, PATIENCE)?,
@@ -209,8 +209,8 @@ impl Searcher {
             budget: cell.budget,
             tokenizer,
             answers: &self.answers,
-            scorer: None,
-            checker: self.checker.as_ref().map(|checker| checker as &dyn relign_core::Scorer),
+            scorer: self.scorers.get(&cell.variant.label).map(|scorer| &**scorer),
+            checker: self.checker.as_ref().map(|checker| checker as &dyn Scorer),
         };
         let started = cell.variant.factory.start(start).map(drop);
         started.map_err(|what| Usage::error(format!("strategy {}: {what}", cell.variant.label)))
@@ -308,7 +308,7 @@ impl Searcher {
                 for task in rest.by_ref() {
                     if task.id == tree.task.id {
                         match &why {
-                            Some(why) => total.lose(why, &spent),
+                            Some(why) => total.lose(why, Outcome::of(&tree, independent), &spent),
                             None => total.add(Outcome::of(&tree, independent), &spent),
                         }
                         each(&tree)?;

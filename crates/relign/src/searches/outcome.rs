@@ -63,13 +63,13 @@ pub(crate) struct Total {
 }
 
 impl Total {
-    /// Counts a search of which a request failed, for the reason `why`: it says nothing.
-    pub(super) fn lose(&mut self, why: &str, spent: &Spent) {
+    /// Counts a search of which a request failed, for the reason `why`: what it cost is told, and nothing about answers.
+    pub(super) fn lose(&mut self, why: &str, outcome: Outcome, spent: &Spent) {
         if self.lost == 0 {
             why.clone_into(&mut self.why);
         }
         self.lost += 1;
-        self.add(Outcome::default(), spent);
+        self.add(Outcome { right: None, any: None, ..outcome }, spent);
     }
 
     /// Counts a search.

@@ -2,10 +2,40 @@
 
 use std::time::Duration;
 
-use relign_core::{By, Completion, GenerateError, NodeId, Place, RolloutError};
+use relign_core::{By, Completion, Generate, GenerateError, NodeId, Place, RolloutError};
 
 use super::Driver;
 use super::round::{Owed, Round};
+
+/// A request's id, and its completion or why it has none: told to its strategy as an answer that nobody can judge.
+pub(crate) type Answer = (u64, Result<Completion, String>);
+
+/// What the engine has to say next, `expected` answers being owed.
+///
+/// # Errors
+/// If the engine breaks, or owes nothing.
+pub(crate) fn answers(engine: &mut dyn Generate, expected: usize) -> Result<Vec<Answer>, GenerateError> {
+    let answers: Vec<Answer> = match engine.poll() {
+        Ok(completions) => completions.into_iter().map(|completion| (completion.id, Ok(completion))).collect(),
+        Err(GenerateError::Failed { id, what }) => vec![(id, Err(what))],
+        Err(broken) => return Err(broken),
+    };
+    if answers.is_empty() && engine.in_flight() == 0 {
+        let what = format!("expected {expected} more completions, but nothing is in flight");
+        return Err(GenerateError::Engine(what));
+    }
+    Ok(answers)
+}
+
+/// Frees the engine of `requests`.
+pub(crate) fn abandon(engine: &mut dyn Generate, requests: impl Iterator<Item = u64>) {
+    requests.for_each(|id| engine.cancel(id));
+    // Cancelled requests come back from the next poll; an engine that broke has lost them anyway.
+    let mut polls = 0;
+    while engine.in_flight() > 0 && polls < 16 && matches!(engine.poll(), Ok(_) | Err(GenerateError::Failed { .. })) {
+        polls += 1;
+    }
+}
 
 impl<'a> Driver<'a> {
     /// Polls the engine; the tasks that something came back for.
@@ -13,16 +43,7 @@ impl<'a> Driver<'a> {
         if round.requests.is_empty() {
             return Ok(Vec::new());
         }
-        // One failed request is told to its strategy as an answer that nobody can judge.
-        let answers: Vec<(u64, Result<Completion, String>)> = match self.engine.poll() {
-            Ok(completions) => completions.into_iter().map(|completion| (completion.id, Ok(completion))).collect(),
-            Err(GenerateError::Failed { id, what }) => vec![(id, Err(what))],
-            Err(broken) => return Err(broken.into()),
-        };
-        if answers.is_empty() && self.engine.in_flight() == 0 {
-            let what = format!("expected {} more completions, but nothing is in flight", round.requests.len());
-            return Err(GenerateError::Engine(what).into());
-        }
+        let answers = answers(self.engine, round.requests.len())?;
         let mut touched = Vec::with_capacity(answers.len());
         for (id, mut answer) in answers {
             let Some((index, own)) = round.requests.remove(&id) else {

@@ -1,7 +1,7 @@
 //! Many strategies on one engine.
 
 mod advance;
-mod arrivals;
+pub(crate) mod arrivals;
 mod round;
 
 use std::collections::{HashMap, VecDeque};
@@ -9,9 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use relign_core::{
-    Answers, Generate, GenerateError, RolloutError, Rollouts, Sampling, Scorer, Seed, Task, Tokenize, Tree,
-};
+use relign_core::{Answers, Generate, RolloutError, Rollouts, Sampling, Scorer, Seed, Task, Tokenize, Tree};
 
 use round::{Growth, hand_over};
 pub(crate) use round::{Round, hand_over_now};
@@ -226,16 +224,6 @@ impl<'a> Driver<'a> {
     /// Leaves engine and judge free of a round that failed.
     fn abandon(&mut self, round: &Round<'a>) {
         self.judge.clear();
-        for &id in round.requests.keys() {
-            self.engine.cancel(id);
-        }
-        // Cancelled requests come back from the next poll; an engine that broke has lost them anyway.
-        let mut polls = 0;
-        while self.engine.in_flight() > 0
-            && polls < 16
-            && matches!(self.engine.poll(), Ok(_) | Err(GenerateError::Failed { .. }))
-        {
-            polls += 1;
-        }
+        arrivals::abandon(self.engine, round.requests.keys().copied());
     }
 }

@@ -68,6 +68,11 @@ pub trait StrategyFactory: Send + Sync {
         false
     }
 
+    /// Whether it can only start with a [`checker`](Start::checker).
+    fn needs_checker(&self) -> bool {
+        false
+    }
+
     /// Whether it never asks for the same thing twice, so that there is something in it at temperature 0, too.
     fn linear(&self) -> bool {
         self.samples() == 1

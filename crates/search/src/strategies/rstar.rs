@@ -92,6 +92,10 @@ impl StrategyFactory for Rstar {
         Search::boxed(start, scorer, Aggregate::Last, self.steps.clone(), plan)
     }
 
+    fn needs_checker(&self) -> bool {
+        true
+    }
+
     fn samples(&self) -> usize {
         self.simulations * self.expand
     }

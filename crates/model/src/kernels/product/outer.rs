@@ -319,7 +319,9 @@ mod tests {
     }
 
     fn check<T: Element>(name: &str, run: &dyn Fn(Outer<'_, T>, &mut [f32])) {
-        for (m, n, k) in [(1, 1, 1), (5, 70, 3), (33, 9, 257), (200, 48, 64), (13, 400, 600), (192, 1537, 16)] {
+        for (m, n, k) in
+            [(1, 1, 1), (5, 70, 3), (33, 9, 257), (200, 48, 64), (13, 400, 600), (192, 1537, 16), (7, 40, 9000)]
+        {
             let (a, b) = (numbers::<T>(1, m * k), numbers::<T>(2, n * k));
             for transposed in [false, true] {
                 let mut y = vec![f32::NAN; m * n];

@@ -67,13 +67,19 @@ impl<'a> Measurement<'a> {
         if self.left == 0 { self.end(board.seconds(number)) } else { Ok(()) }
     }
 
-    /// Closes the log.
-    fn end(&mut self, seconds: f64) -> anyhow::Result<()> {
+    /// Writes down what the answers of this call took.
+    fn spend(&mut self, seconds: f64) -> anyhow::Result<()> {
         if !self.missing.is_empty() {
             let asked = self.missing.iter().flat_map(|&place| &self.log.results().samples[place]).flatten();
             let tokens = asked.filter_map(|sample| sample.tokens).sum();
             self.log.spend(Spent { seconds, tokens, cost: 0.0 })?;
         }
+        Ok(())
+    }
+
+    /// Closes the log.
+    fn end(&mut self, seconds: f64) -> anyhow::Result<()> {
+        self.spend(seconds)?;
         self.log.finish()?;
         self.found = Some(summary(self.log.results()));
         Ok(())
@@ -109,9 +115,10 @@ pub(super) fn run(
     let mut sizes = Vec::with_capacity(asked.len());
     for Measurement { what, missing, .. } in asked.iter().map(|&at| &all[at]) {
         judges.push(judge(Arc::clone(&what.reward))?);
-        strategies.push(benchmarks::strategy(&what.benchmark)?);
+        let strategy = benchmarks::strategy(&what.benchmark)?;
         scorers.push(reward_models::of_strategy(&what.benchmark.strategy)?);
-        checkers.push((what.benchmark.strategy.name == "rstar").then(RunsCode::new).transpose()?);
+        checkers.push(strategy.needs_checker().then(RunsCode::new).transpose()?);
+        strategies.push(strategy);
         tasks.push(missing.iter().map(|&place| what.items[place].task.clone()).collect());
         sizes.push((what.benchmark.name.clone(), missing.len()));
     }
@@ -160,10 +167,18 @@ pub(super) fn run(
     });
     board.end();
     // A log that cannot be written interrupts the round: that is the error, not the interruption.
-    match broken {
-        Some(error) => Err(error),
-        None => Ok(outcome?),
+    if let Some(error) = broken {
+        return Err(error);
     }
+    if outcome.is_err() {
+        // What is there already is gone on with, and its time counts.
+        for (number, &at) in asked.iter().enumerate() {
+            if all[at].left > 0 {
+                all[at].spend(board.seconds(number))?;
+            }
+        }
+    }
+    Ok(outcome?)
 }
 
 /// Tells of those that have ended and before which all have.

@@ -15,9 +15,10 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// The samples of a tree: each of its answers, or `one`, the answer that its strategy chose, which then has the tokens of
 /// the whole tree. In each stands the class of its answer, told by the first answer in it.
 pub(super) fn logged(tree: &Tree, one: bool, answers: &ByVerifier, mut lenient: Option<&mut Judge>) -> Vec<Sample> {
+    let twice = lenient.is_some();
     let mut again = |node: NodeId| lenient.as_deref_mut().map(|judge| second(judge, tree, node));
     let mut all: Vec<Sample> = if one {
-        vec![chosen(tree, &mut again)]
+        vec![chosen(tree, twice, &mut again)]
     } else {
         let leaves = tree.leaves().filter(|&leaf| tree.nodes[leaf].parent.is_some());
         leaves.map(|leaf| sample(tree, leaf, tree.nodes[leaf].tokens.len() as u64, &mut again)).collect()
@@ -29,8 +30,8 @@ pub(super) fn logged(tree: &Tree, one: bool, answers: &ByVerifier, mut lenient: 
     all
 }
 
-/// The answer that a strategy chose.
-fn chosen(tree: &Tree, again: &mut dyn FnMut(NodeId) -> Option<Score>) -> Sample {
+/// The answer that a strategy chose; `twice` says that answers are judged leniently, too.
+fn chosen(tree: &Tree, twice: bool, again: &mut dyn FnMut(NodeId) -> Option<Score>) -> Sample {
     let tokens = tree.cost.map_or(0, |cost| cost.generated);
     if let Some(node) = tree.chosen {
         return sample(tree, node, tokens, again);
@@ -40,7 +41,7 @@ fn chosen(tree: &Tree, again: &mut dyn FnMut(NodeId) -> Option<Score>) -> Sample
         Some(node) => node.score.clone().unwrap_or_else(|| Score::failed("a request failed")),
         None => Score::unparsed("the strategy came to no answer"),
     };
-    let lenient = again(0).map(|_| score.clone());
+    let lenient = twice.then(|| score.clone());
     let item = tree.task.id.clone();
     let tokens = Some(tokens).filter(|&n| n > 0);
     Sample { item, sample: 0, text: String::new(), score, lenient, answer: None, tokens, finish: None }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use relign_bench::compare::uplift;
-use relign_core::Estimate;
+use relign_core::{Device, Estimate};
 
 use super::CURVE;
 use super::facts::{Contamination, Facts};
@@ -145,7 +145,13 @@ fn training(out: &mut String, facts: &Facts) {
         let took = duration(summary.seconds);
         row(
             "took",
-            format!("{took} on {} threads of {}, computed in {}", summary.threads, text(&summary.cpu), summary.dtype),
+            format!(
+                "{took} on {}{} threads of {}, computed in {}",
+                if summary.device == Device::Cpu { String::new() } else { format!("{} beside ", summary.device) },
+                summary.threads,
+                text(&summary.cpu),
+                summary.dtype
+            ),
         );
     }
     let from =
@@ -158,8 +164,9 @@ fn training(out: &mut String, facts: &Facts) {
     row("by", format!("RELIGN {version}{torch}"));
     let _ = writeln!(
         out,
-        "\nThe recipe, with every default; `relign train recipe.toml` runs it again, to the same bytes on the same \
-         machine.\n\n<details><summary>recipe.toml</summary>\n\n{}\n</details>\n",
+        "\nThe recipe, with every default; once its paths are set, `relign train recipe.toml` runs it again{}.\n\n\
+         <details><summary>recipe.toml</summary>\n\n{}\n</details>\n",
+        if summary.device == Device::Cpu { ", to the same bytes on the same machine" } else { "" },
         fenced("toml", &without_home(facts.text.trim_end()))
     );
 }

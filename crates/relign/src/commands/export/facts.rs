@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use relign_bench::compare::{self, Comparison, Report};
 use relign_bench::contamination::Counts;
-use relign_core::{DataFile, Estimate, Message, Recipe, StepMetrics, find};
+use relign_core::{DataFile, Device, Estimate, Message, Recipe, StepMetrics, find};
 use relign_tasks::ENVIRONMENTS;
 use relign_train::{Progress, Saved};
 use serde::Deserialize;
@@ -30,6 +30,7 @@ pub(super) struct Summary {
     pub(super) dtype: String,
     pub(super) threads: u64,
     pub(super) cpu: String,
+    pub(super) device: Device,
     pub(super) model: PathBuf,
     pub(super) model_sha256: String,
     pub(super) data: Vec<DataFile>,

@@ -41,7 +41,6 @@ struct Figure<'a> {
     name: String,
     /// Their data set's id on the hub, or a word of our own.
     data: String,
-    split: Option<&'a str>,
     metric: &'a str,
     value: Estimate,
     base: Option<Estimate>,
@@ -53,7 +52,6 @@ fn figures(facts: &Facts) -> Vec<Figure<'_>> {
     all.extend(facts.summary.end.map(|value| Figure {
         name: format!("{task}, held-out items"),
         data: facts.data.hub.clone().unwrap_or_else(|| word(task)),
-        split: None,
         metric: "accuracy",
         value,
         base: facts.before(),
@@ -62,7 +60,6 @@ fn figures(facts: &Facts) -> Vec<Figure<'_>> {
         all.extend(report.comparisons[*place].rows.iter().map(|row| Figure {
             name: row.benchmark.clone(),
             data: hub_of(&row.benchmark).unwrap_or_else(|| word(&row.benchmark)),
-            split: Some("test").filter(|_| hub_of(&row.benchmark).is_some()),
             metric: &row.metric,
             value: row.tuned,
             base: Some(row.base),
@@ -76,9 +73,6 @@ fn result(out: &mut String, figure: &Figure<'_>) {
     let Figure { value, metric, .. } = figure;
     let _ = writeln!(out, "  - task:\n      type: text-generation\n      name: Text generation");
     let _ = writeln!(out, "    dataset:\n      name: {}\n      type: {}", scalar(&figure.name), scalar(&figure.data));
-    if let Some(split) = figure.split {
-        let _ = writeln!(out, "      split: {split}");
-    }
     let _ = writeln!(out, "    metrics:\n    - type: {}\n      value: {}", scalar(metric), percent(value.accuracy));
     let _ = writeln!(out, "      name: {}\n      verified: false\n      args:", scalar(&format!("{metric} (%)")));
     let _ = writeln!(out, "        items: {}", value.n);

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context;
 use relign_bench::tradeoff::{self, Row};
 use relign_search::Budget;
 use serde_json::json;
@@ -61,11 +62,11 @@ pub(super) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
         }
     }
     let mut live = Live::new();
-    let mut rows = Vec::new();
+    let (mut rows, mut lost) = (Vec::new(), Ok(()));
     for cell in &cells {
         let (variant, tokens) = (cell.variant, cell.budget.tokens);
         let total = prepared.searcher.run(cell, &prepared.tasks, &mut live, &mut |_| Ok(()))?;
-        judged(&total)?;
+        lost = lost.and_then(|()| judged(&total).with_context(|| cell.variant.label.clone()));
         let spent = Figures::of(&total);
         if as_json {
             let trees = prepared.searcher.folder().map(|folder| folder.trees(cell));
@@ -119,15 +120,17 @@ pub(super) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
     });
     write(&out.join("compare.json"), &(serde_json::to_string_pretty(&summary)? + "\n"))?;
     if as_json {
-        return say_json(&summary);
+        say_json(&summary)?;
+        return lost;
     }
     say(format_args!("{title}, {} tasks", prepared.tasks.len()))?;
     say(tradeoff::text(&rows).trim_end())?;
-    Ok(say(format_args!(
+    say(format_args!(
         "written: {}/compare.{{html,png,svg,md,json}}; trees in {}/searches",
         out.display(),
         out.display()
-    ))?)
+    ))?;
+    lost
 }
 
 /// Reads `256,1024,none`.
