@@ -54,6 +54,23 @@ macro_rules! dispatch {
 }
 pub(crate) use dispatch;
 
+/// Asks for the cache lines of `numbers`, which are wanted soon.
+#[inline(always)]
+pub(crate) fn prefetch<T>(numbers: &[T]) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        const LINE: usize = 64;
+        let start = numbers.as_ptr().cast::<i8>();
+        for offset in (0..size_of_val(numbers)).step_by(LINE) {
+            // SAFETY: within the slice, and a hint reads nothing.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(start.add(offset)) };
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = numbers;
+}
+
 /// Whether the CPU has tiles that multiply bf16.
 pub(crate) fn has_amx_bf16() -> bool {
     #[cfg(target_arch = "x86_64")]

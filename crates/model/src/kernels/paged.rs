@@ -7,10 +7,10 @@
 //! of them. A row's arithmetic is the same in every bundle, so its result does not depend on who is beside it.
 
 use super::cached::{Cached, Types};
-use super::dispatch;
 use super::element::Element;
 use super::math::{exp, fma, sum};
 use super::parallel::{Shared, ranges};
+use super::{dispatch, prefetch};
 
 /// Positions in a block.
 pub(crate) const BLOCK: usize = 16;
@@ -169,7 +169,8 @@ pub(crate) fn attend<P: Types>(pass: &Pass<'_, P>, bundles: &[Bundle], out: &mut
     ranges(bundles.len() * heads, 1, &|range| {
         let mut scratch = Scratch::default();
         for unit in range {
-            attend_unit::<P>(pass, &bundles[unit / heads], unit % heads, &out, &lse, &mut scratch);
+            let next = bundles.get((unit + 1) / heads).map(|bundle| (bundle, (unit + 1) % heads));
+            attend_unit::<P>(pass, &bundles[unit / heads], unit % heads, next, &out, &lse, &mut scratch);
         }
     });
 }
@@ -187,13 +188,14 @@ struct Scratch {
     starts: Vec<usize>,
 }
 
-dispatch! { fn attend_unit<P: Types>(pass: &Pass<'_, P>, bundle: &Bundle, head: usize, out: &Shared<P::T>, lse: &Shared<f32>, scratch: &mut Scratch) = attend_body }
+dispatch! { fn attend_unit<P: Types>(pass: &Pass<'_, P>, bundle: &Bundle, head: usize, next: Option<(&Bundle, usize)>, out: &Shared<P::T>, lse: &Shared<f32>, scratch: &mut Scratch) = attend_body }
 
 #[inline(always)]
 fn attend_body<P: Types, const FMA: bool>(
     pass: &Pass<'_, P>,
     bundle: &Bundle,
     head: usize,
+    next: Option<(&Bundle, usize)>,
     out: &Shared<P::T>,
     lse: &Shared<f32>,
     scratch: &mut Scratch,
@@ -221,16 +223,21 @@ fn attend_body<P: Types, const FMA: bool>(
 
     let from = bundle.rows.iter().map(|&row| pass.rows[row].begin(shape).0).min().unwrap_or(0);
     for index in from..bundle.shared {
-        widen_keys::<P>(pass, bundle.rows[0], index, head, wide);
-        block_scores::<FMA>(shape, pass.rows, &bundle.rows, index, group, queries, wide, scores, starts);
+        ask(pass, &pass.cache.keys, bundle.rows[0], index + AHEAD, head);
+        let scales = widen(pass, &pass.cache.keys, bundle.rows[0], index, head, wide);
+        block_scores::<FMA>(shape, pass.rows, &bundle.rows, index, group, queries, (wide, scales), scores, starts);
     }
     for (i, &row) in bundle.rows.iter().enumerate() {
         let place = &pass.rows[row];
         let own = &mut queries[i * group * dim..(i + 1) * group * dim];
         let starts = &starts[i * group..(i + 1) * group];
         for index in bundle.shared.max(place.begin(shape).0)..place.end() {
-            widen_keys::<P>(pass, row, index, head, wide);
-            block_scores::<FMA>(shape, pass.rows, &[row], index, group, own, wide, scores, starts);
+            ask(pass, &pass.cache.keys, row, index + AHEAD, head);
+            let scales = widen(pass, &pass.cache.keys, row, index, head, wide);
+            block_scores::<FMA>(shape, pass.rows, &[row], index, group, own, (wide, scales), scores, starts);
+        }
+        if i == 0 {
+            ask_first(pass, &pass.cache.values, bundle, head);
         }
         let (skip, hidden) = place.begin(shape);
         let padded = (place.end() - skip) * BLOCK;
@@ -245,17 +252,22 @@ fn attend_body<P: Types, const FMA: bool>(
         // The queries are done with; their room takes the outputs.
         own.fill(0.0);
     }
+    if let Some((bundle, head)) = next {
+        ask_first(pass, &pass.cache.keys, bundle, head);
+    }
     for index in from..bundle.shared {
-        widen_values::<P>(pass, bundle.rows[0], index, head, wide);
-        block_values::<FMA>(shape, pass.rows, &bundle.rows, index, group, queries, wide, scores, starts);
+        ask(pass, &pass.cache.values, bundle.rows[0], index + AHEAD, head);
+        let scales = widen(pass, &pass.cache.values, bundle.rows[0], index, head, wide);
+        block_values::<FMA>(shape, pass.rows, &bundle.rows, index, group, queries, (wide, scales), scores, starts);
     }
     for (i, &row) in bundle.rows.iter().enumerate() {
         let place = &pass.rows[row];
         let own = &mut queries[i * group * dim..(i + 1) * group * dim];
         for index in bundle.shared.max(place.begin(shape).0)..place.end() {
-            widen_values::<P>(pass, row, index, head, wide);
+            ask(pass, &pass.cache.values, row, index + AHEAD, head);
+            let scales = widen(pass, &pass.cache.values, row, index, head, wide);
             let starts = &starts[i * group..(i + 1) * group];
-            block_values::<FMA>(shape, pass.rows, &[row], index, group, own, wide, scores, starts);
+            block_values::<FMA>(shape, pass.rows, &[row], index, group, own, (wide, scales), scores, starts);
         }
         let first = (row * shape.heads + head * group) * dim;
         // SAFETY: each unit writes its own heads of its own rows.
@@ -266,38 +278,51 @@ fn attend_body<P: Types, const FMA: bool>(
     }
 }
 
+/// Blocks between asking the memory for one and using it: they lie all over it, and waiting for each would cost more than
+/// its arithmetic.
+const AHEAD: usize = 2;
+
+/// Asks for the keys or values of a row's block `index`, if it has one.
 #[inline(always)]
-fn widen_keys<P: Types>(pass: &Pass<'_, P>, row: usize, index: usize, head: usize, wide: &mut [f32]) {
-    let unit = pass.rows[row].blocks[index] as usize * pass.shape.kv_heads + head;
-    let keys = &pass.cache.keys.numbers[unit * wide.len()..][..wide.len()];
-    let mut scales = [1.0; BLOCK];
-    if P::S::SCALED {
-        scales.copy_from_slice(&pass.cache.keys.scales[unit * BLOCK..][..BLOCK]);
-    }
-    for (wide, keys) in wide.as_chunks_mut::<BLOCK>().0.iter_mut().zip(keys.as_chunks::<BLOCK>().0) {
-        for lane in 0..BLOCK {
-            wide[lane] = if P::S::SCALED { keys[lane].widen() * scales[lane] } else { keys[lane].widen() };
-        }
+fn ask<P: Types>(pass: &Pass<'_, P>, cache: &Numbers<'_, P::S>, row: usize, index: usize, head: usize) {
+    let row = &pass.rows[row];
+    if index < row.end() {
+        let size = BLOCK * pass.shape.dim;
+        prefetch(&cache.numbers[(row.blocks[index] as usize * pass.shape.kv_heads + head) * size..][..size]);
     }
 }
 
+/// Asks for the first blocks that a bundle and head will read.
 #[inline(always)]
-fn widen_values<P: Types>(pass: &Pass<'_, P>, row: usize, index: usize, head: usize, wide: &mut [f32]) {
+fn ask_first<P: Types>(pass: &Pass<'_, P>, cache: &Numbers<'_, P::S>, bundle: &Bundle, head: usize) {
+    let row = bundle.rows[0];
+    let first = pass.rows[row].begin(pass.shape).0;
+    (first..first + AHEAD).for_each(|index| ask(pass, cache, row, index, head));
+}
+
+/// Widens the numbers of a row's block into `wide`, and gives what each position's are to be multiplied by, if they have
+/// scales.
+#[inline(always)]
+fn widen<P: Types>(
+    pass: &Pass<'_, P>,
+    cache: &Numbers<'_, P::S>,
+    row: usize,
+    index: usize,
+    head: usize,
+    wide: &mut [f32],
+) -> Option<[f32; BLOCK]> {
     let unit = pass.rows[row].blocks[index] as usize * pass.shape.kv_heads + head;
-    let values = &pass.cache.values.numbers[unit * wide.len()..][..wide.len()];
-    if P::S::SCALED {
-        let scales = &pass.cache.values.scales[unit * BLOCK..][..BLOCK];
-        let dim = pass.shape.dim;
-        for ((wide, values), scale) in wide.chunks_exact_mut(dim).zip(values.chunks_exact(dim)).zip(scales) {
-            for (wide, value) in wide.iter_mut().zip(values) {
-                *wide = value.widen() * scale;
-            }
-        }
-    } else {
-        for (wide, value) in wide.iter_mut().zip(values) {
-            *wide = value.widen();
-        }
+    let numbers = &cache.numbers[unit * wide.len()..][..wide.len()];
+    for (wide, number) in wide.iter_mut().zip(numbers) {
+        *wide = number.widen();
     }
+    // Written out: a closure here would be compiled without the CPU's features.
+    if !P::S::SCALED {
+        return None;
+    }
+    let mut scales = [0.0; BLOCK];
+    scales.copy_from_slice(&cache.scales[unit * BLOCK..][..BLOCK]);
+    Some(scales)
 }
 
 /// The scores of a block for the queries of `members`, up to four at once to keep the multipliers busy.
@@ -310,7 +335,7 @@ fn block_scores<const FMA: bool>(
     index: usize,
     group: usize,
     queries: &[f32],
-    keys: &[f32],
+    (keys, scales): (&[f32], Option<[f32; BLOCK]>),
     scores: &mut [f32],
     starts: &[usize],
 ) {
@@ -333,6 +358,11 @@ fn block_scores<const FMA: bool>(
                             }
                         }
                         for m in 0..$n {
+                            if let Some(scales) = scales {
+                                for lane in 0..BLOCK {
+                                    acc[m][lane] *= scales[lane];
+                                }
+                            }
                             let skip = rows[members[(query + m) / group]].begin(shape).0;
                             if index >= skip {
                                 scores[starts[query + m] + (index - skip) * BLOCK..][..BLOCK].copy_from_slice(&acc[m]);
@@ -375,7 +405,7 @@ fn block_values<const FMA: bool>(
     index: usize,
     group: usize,
     outputs: &mut [f32],
-    values: &[f32],
+    (values, scales): (&[f32], Option<[f32; BLOCK]>),
     scores: &[f32],
     starts: &[usize],
 ) {
@@ -388,7 +418,13 @@ fn block_values<const FMA: bool>(
         if index < skip {
             continue;
         }
-        let weights = &scores[starts[query] + (index - skip) * BLOCK..][..BLOCK];
+        let mut weights = [0.0; BLOCK];
+        weights.copy_from_slice(&scores[starts[query] + (index - skip) * BLOCK..][..BLOCK]);
+        if let Some(scales) = scales {
+            for lane in 0..BLOCK {
+                weights[lane] *= scales[lane];
+            }
+        }
         let n = BLOCK.min(place.len - index * BLOCK);
         let (whole, rest) = out.as_chunks_mut::<WIDTH>();
         for (part, out) in whole.iter_mut().enumerate() {
