@@ -73,7 +73,7 @@ def theirs(prefix):
     with concurrent.futures.ThreadPoolExecutor(CORES) as pool:
         list(pool.map(one, files))
     rate = len(files) / (time.monotonic() - start)
-    return {"value": rate, "rss_gb": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6}
+    return {"value": rate, "rss_gb": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e9}
 
 
 BUBBLEWRAP = [

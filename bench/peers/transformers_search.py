@@ -128,7 +128,7 @@ def main():
         seconds = time.perf_counter() - start
     row = {
         "rate": made / seconds,
-        "rss_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
+        "rss_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9,
         "seconds": seconds,
         "dtype": args.dtype,
         "problems": len(prompts),

@@ -25,7 +25,7 @@ print(
     json.dumps(
         {
             "rate": sequences * length / seconds[len(seconds) // 2],
-            "rss_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
+            "rss_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9,
         }
     )
 )

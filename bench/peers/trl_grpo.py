@@ -77,7 +77,7 @@ print(
         {
             "seconds": clock.seconds[1:],
             "tokens_per_sample": sum(lengths) / max(1, len(lengths)),
-            "rss_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
+            "rss_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9,
         }
     )
 )
