@@ -13,7 +13,7 @@ mod table;
 mod template;
 
 pub use place::{Fetched, Hub, HubId, set_hub};
-pub(crate) use place::{Files, Found, Role, local};
+pub(crate) use place::{Files, Found, Role, local, role};
 pub(crate) use posed::{Posed, Spec, Use};
 pub(crate) use table::{Rows, is_data};
 pub(crate) use template::{Templates, seen};

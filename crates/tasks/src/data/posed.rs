@@ -180,12 +180,17 @@ impl Spec {
                     }
                 }
             })?;
-            if used == 0 && bad.count == before {
+            // Where rows tell their split, those of a whole file may be of none: examples for prompts, say.
+            let apart = usage == Use::ByRow && rows > 0;
+            if used == 0 && bad.count == before && !apart {
                 return Err(format!("{name}: expected at least one row{}, got none", self.filtered()));
             }
             opened.files.push(DataFile { name, sha256, rows, bad_rows: bad.count - before });
         }
         bad.judge(self.bad_rows)?;
+        if opened.train.is_empty() && opened.eval.is_empty() {
+            return Err(format!("{}: expected at least one row{}, got none", self.name, self.filtered()));
+        }
         let mut keys = keys.into_iter();
         opened.train.retain(|_| keys.next().is_some_and(|key| !held_out.contains(&key)));
         if let Some(seed) = self.shuffle {

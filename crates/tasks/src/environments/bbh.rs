@@ -47,7 +47,8 @@ const CARD: Card = Card {
     splits: "6,511 held out, 146 to 250 a task; none to train on",
     folder: "bbh",
     eval: &[],
-    hub: Some("hf:lukaemon/bbh"),
+    // Its main branch is a script; the hub's own conversion has the rows.
+    hub: Some("hf:lukaemon/bbh@refs/convert/parquet"),
     config: Some("*"),
     prompt: "{{ input }}",
     instruction: "Think step by step and end with \"The answer is\" and the answer; where there are options with letters, the letter.",

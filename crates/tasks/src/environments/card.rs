@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::data::{Files, Found, Posed, Role, Row, Spec, Templates, Use, is_data, local};
+use crate::data::{Files, Found, Posed, Role, Row, Spec, Templates, Use, is_data, local, role};
 use crate::rewards::REWARDS;
 
 /// What the settings of every built-in data set are.
@@ -115,7 +115,7 @@ impl Card {
         schema["description"] = self.manual().into();
         schema["properties"]["instruction"]["default"] = self.instruction.into();
         // Whose data it is, for model cards: readers of schemas pass over what they do not know.
-        let hub = self.hub.map(|hub| hub.trim_start_matches("hf:").split(':').next().unwrap_or_default());
+        let hub = self.hub.map(|hub| hub.trim_start_matches("hf:").split([':', '@']).next().unwrap_or_default());
         schema["x-data-set"] = json!({"hub": hub, "licence": self.licence});
         schema
     }
@@ -219,7 +219,9 @@ impl Card {
         if self.train.is_empty() && files.iter().all(|found| found.role.is_none()) {
             return Ok(files.into_iter().map(|found| (found, Use::Eval)).collect());
         }
-        let mut used = by_role(files, HELD_OUT);
+        // The same split is held out wherever the files come from.
+        let held = self.eval.first().and_then(|name| role(name));
+        let mut used = by_role(files, held, HELD_OUT);
         if self.train.is_empty() {
             used.retain(|(_, usage)| *usage == Use::Eval);
         }
@@ -230,12 +232,13 @@ impl Card {
 /// The share of rows that are held out where nothing else is.
 pub(crate) const HELD_OUT: f64 = 0.1;
 
-/// What files are for, by their names: training and, held out, testing or else validation. Where the
-/// names tell no split, or there is nothing to hold out, a hash holds out `share` of all rows.
-pub(crate) fn by_role(files: Vec<Found>, share: f64) -> Vec<(Found, Use)> {
+/// What files are for, by their names: training and, held out, what is `meant` or else testing or else validation. Where
+/// the names tell no split, or there is nothing to hold out, a hash holds out `share` of all rows.
+pub(crate) fn by_role(files: Vec<Found>, meant: Option<Role>, share: f64) -> Vec<(Found, Use)> {
     let any = |role| files.iter().any(|found| found.role == Some(role));
     let (train, test, validation) = (any(Role::Train), any(Role::Test), any(Role::Validation));
-    let held = if test { Role::Test } else { Role::Validation };
+    let by_default = if test { Role::Test } else { Role::Validation };
+    let held = meant.filter(|role| any(*role)).unwrap_or(by_default);
     let alone = files.len() == 1 && !test;
     if alone || !(test || validation) {
         // Of several files, those for training are meant where some say so.

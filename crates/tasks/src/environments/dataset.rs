@@ -160,6 +160,6 @@ fn files(path: &str, eval_path: Option<&str>, held_out: Option<f64>) -> Result<V
             used
         }
         (None, Some(share)) => files.into_iter().map(all(Use::Hash(share))).collect(),
-        (None, None) => by_role(files, HELD_OUT),
+        (None, None) => by_role(files, None, HELD_OUT),
     })
 }

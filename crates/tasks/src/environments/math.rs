@@ -21,10 +21,11 @@ const CARD: Card = Card {
     about: "MATH (2103.03874): competition problems to train on, with the 500 of MATH-500 held out.\n\nFields for filters: `subject` and `level` (0 to 5). Training problems that are held out as well are left out; some stand in other public test sets.",
     origin: "hendrycks/math, openai/prm800k",
     licence: "MIT",
-    splits: "7,472 to train on (two more have no answer), the 500 of `math500` held out",
+    splits: "7,472 to train on (two more have no answer), the 500 of `math500` held out; on the hub 12,000 to train on, all that are not among the 500",
     folder: "math",
     train: &["train_answers", "train"],
     eval: &["math500", "test"],
+    hub: Some("hf:nlile/hendrycks-MATH-benchmark"),
     // Both files say the same in other words.
     fields: &[
         ("subject", "subject if subject is defined else type"),
