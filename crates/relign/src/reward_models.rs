@@ -12,25 +12,54 @@ use relign_search::scorers::{Outcome, Process};
 use serde_json::Value;
 
 use crate::cli::Usage;
+use crate::loaded::weights_hash;
 use crate::models;
 use text::{Format, conversation, steps};
+
+/// What the scorer of a strategy asks for.
+enum Wanted {
+    Outcome(Outcome),
+    Process(Process),
+}
+
+/// What the scorer of a `[strategy]` asks for; `None` where that is no reward model.
+fn wanted(strategy: &Section) -> anyhow::Result<Option<Wanted>> {
+    let Some(Value::Object(scorer)) = strategy.settings.get("scorer") else { return Ok(None) };
+    let mut settings = scorer.clone();
+    let Some(Value::String(name)) = settings.remove("name") else { return Ok(None) };
+    let settings = Value::Object(settings);
+    let fault = |error: relign_core::ConfigError| Usage::error(error.within("strategy.scorer").to_string());
+    Ok(match name.as_str() {
+        "outcome" => Some(Wanted::Outcome(Outcome::of(settings).map_err(fault)?)),
+        "process" => Some(Wanted::Process(Process::of(settings).map_err(fault)?)),
+        _ => None,
+    })
+}
 
 /// The reward model that the scorer of a `[strategy]` asks for, read and ready; `None` where it asks for none.
 ///
 /// # Errors
 /// If there is no such model, it cannot be read, or it lacks the head or the tokens that the scorer needs.
 pub(crate) fn of_strategy(strategy: &Section) -> anyhow::Result<Option<Box<dyn Scorer>>> {
-    let Some(Value::Object(scorer)) = strategy.settings.get("scorer") else { return Ok(None) };
-    let mut settings = scorer.clone();
-    let Some(Value::String(name)) = settings.remove("name") else { return Ok(None) };
-    let settings = Value::Object(settings);
-    let fault = |error: relign_core::ConfigError| Usage::error(error.within("strategy.scorer").to_string());
-    let scorer = match name.as_str() {
-        "outcome" => outcome(&Outcome::of(settings).map_err(fault)?),
-        "process" => process(&Process::of(settings).map_err(fault)?),
-        _ => return Ok(None),
+    let scorer = match wanted(strategy)? {
+        None => return Ok(None),
+        Some(Wanted::Outcome(own)) => outcome(&own).context("strategy.scorer `outcome`"),
+        Some(Wanted::Process(own)) => process(&own).context("strategy.scorer `process`"),
     };
-    scorer.map(Some).with_context(|| format!("strategy.scorer `{name}`"))
+    scorer.map(Some)
+}
+
+/// SHA-256 of the weights of the reward model that the scorer of a `[strategy]` asks for.
+///
+/// # Errors
+/// If there is no such model, or it cannot be read.
+pub(crate) fn sha256(strategy: &Section) -> anyhow::Result<Option<String>> {
+    let model = match wanted(strategy)? {
+        None => return Ok(None),
+        Some(Wanted::Outcome(own)) => own.model,
+        Some(Wanted::Process(own)) => own.model,
+    };
+    weights_hash(&models::open(&model, None)?.0).map(Some)
 }
 
 /// A model that judges, and how it is given what was said.

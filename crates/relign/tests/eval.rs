@@ -237,10 +237,33 @@ fn results_are_compared_and_shown() {
 }
 
 #[test]
+fn what_tokens_cost_is_told_where_there_is_a_price() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = benchmark(folder.path(), 3);
+    let cost = |price: &[&str]| {
+        let out = tempfile::tempdir().unwrap();
+        let call = ["eval", &model(), "--benchmark", &bench, "--json", "--out", out.path().to_str().unwrap()];
+        let output = run(&[&call[..], price].concat());
+        done(&output);
+        let first = String::from_utf8(output.stdout).unwrap();
+        let line: Value = serde_json::from_str(first.lines().next().unwrap()).unwrap();
+        let shares = &line["results"]["shares"];
+        (shares["cost"].as_f64().unwrap(), shares["tokens"].as_f64().unwrap())
+    };
+    assert_eq!(cost(&[]).0, 0.0);
+    let (answers, tokens) = cost(&["--price", "0,2"]);
+    assert!(tokens > 0.0 && (answers - tokens * 2e-6).abs() < 1e-12, "{answers} for {tokens} tokens");
+    let (prompts, _) = cost(&["--price", "3,0"]);
+    // Two samples of three tasks, each prompt some tokens long.
+    assert!((6.0 * 3e-6..6.0 * 200.0 * 3e-6).contains(&prompts), "{prompts}");
+}
+
+#[test]
 fn calls_that_make_no_sense_are_2_before_a_model_is_read() {
     for (call, said) in [
         (&["eval", "smollm2", "--benchmark", "gsm9k"][..], "expected a TOML file or one of"),
         (&["eval", "smollm2", "--suite", "maths"], "unknown suite, expected one of"),
+        (&["eval", "smollm2", "--suite", "math", "--price", "1"], "expected two numbers"),
         (&["eval", "smollm2", "--benchmark", "arithmetic/1", "--temperature", "1"], "a benchmark says how it is asked"),
         (&["eval", "smollm2", "--benchmark", "arithmetic/1", "--task", "arithmetic"], "cannot be used with"),
         (&["eval", "smollm2", "--benchmark", "arithmetic/1", "--top-p", "0.9"], "--top-p is for --task"),

@@ -116,6 +116,8 @@ fn the_card_says_what_was_done_and_what_came_of_it() {
     let output = trained().export(&[&[out.as_str()], &more[..]].concat());
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let card = fs::read_to_string(Path::new(&out).join("README.md")).unwrap();
+    // Where things lay on this machine is nobody's business.
+    assert!(!card.contains("= \"/") && !card.contains(&trained().path("")), "{card}");
     let summary: Value = serde_json::from_slice(&fs::read(trained().path("run/summary.json")).unwrap()).unwrap();
     let compared: Value = serde_json::from_slice(&fs::read(trained().path("report/compare.json")).unwrap()).unwrap();
     let tuned = compared["comparisons"][0]["model_sha256"].as_str().unwrap();

@@ -55,10 +55,22 @@ pub(crate) struct Asked {
     /// where they are there already
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// What a million tokens of prompts and a million of answers cost, in any currency: a benchmark's results then
+    /// tell what they cost
+    #[arg(long, value_name = "PROMPTS,ANSWERS", value_parser = price, conflicts_with = "task")]
+    price: Option<(f64, f64)>,
     #[command(flatten)]
     sampling: SamplingArgs,
     #[command(flatten)]
     server: ServerArgs,
+}
+
+/// Two prices as a call gives them.
+fn price(text: &str) -> Result<(f64, f64), String> {
+    let number = |text: &str| text.trim().parse().ok().filter(|price: &f64| price.is_finite() && *price >= 0.0);
+    text.split_once(',')
+        .and_then(|(prompts, answers)| number(prompts).zip(number(answers)))
+        .ok_or_else(|| "expected two numbers, as in 0.5,1.5".to_owned())
 }
 
 /// The last line of `--json`, and `summary.json`.

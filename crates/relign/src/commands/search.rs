@@ -16,6 +16,7 @@ use crate::cli::Usage;
 use crate::generator::{Generator, ServerArgs, ServerSummary, Source};
 use crate::loaded::weights_hash;
 use crate::recipe_file;
+use crate::reward_models;
 use crate::searches::{Cell, Folder, Live, Searcher, Total, Variant};
 use crate::sinks::terminal::estimate;
 
@@ -186,6 +187,7 @@ fn search(asked: &One, as_json: bool) -> anyhow::Result<()> {
         variant,
         budget: Budget { tokens: variant.budget.unwrap_or(asked.budget), prompts: asked.what.prompt_budget },
         sampling: variant.sampling(&prepared.sampling)?,
+        scorer: reward_models::sha256(&variant.section)?,
     };
     prepared.searcher.check(&cell, &prepared.tasks[0])?;
     prepared.searcher.limit = asked.seconds.map(Duration::from_secs);

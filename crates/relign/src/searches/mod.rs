@@ -54,13 +54,19 @@ pub(crate) struct Cell<'a> {
     pub(crate) variant: &'a Variant,
     pub(crate) budget: Budget,
     pub(crate) sampling: Sampling,
+    /// SHA-256 of the reward model that its scorer asks, if it asks one.
+    pub(crate) scorer: Option<String>,
 }
 
 impl Cell<'_> {
     /// What it is called in a folder: legible, and different for different settings.
     pub(crate) fn name(&self) -> String {
         let Budget { tokens, prompts } = self.budget;
-        let whole = json!([self.variant.section, self.sampling, tokens, prompts]).to_string();
+        let mut whole = json!([self.variant.section, self.sampling, tokens, prompts]);
+        if let (Value::Array(whole), Some(scorer)) = (&mut whole, &self.scorer) {
+            whole.push(json!(scorer));
+        }
+        let whole = whole.to_string();
         let hash: String = Sha256::digest(whole).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
         let tokens = tokens.map_or_else(|| "open".to_owned(), |tokens| tokens.to_string());
         format!("{}-{tokens}-{hash}", self.variant.section.name)

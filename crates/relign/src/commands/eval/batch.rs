@@ -31,6 +31,10 @@ pub(super) struct Measurement<'a> {
     left: usize,
     /// Judges once more, forgivingly.
     lenient: Option<Judge>,
+    /// What a million tokens of prompts and of answers cost.
+    price: Option<(f64, f64)>,
+    /// Tokens of the prompts of what came back.
+    prompts: u64,
     found: Option<Summary>,
 }
 
@@ -39,20 +43,21 @@ impl<'a> Measurement<'a> {
     ///
     /// # Errors
     /// If its rewards cannot be made or no thread is given.
-    pub(super) fn begin(what: &'a Prepared, log: Log) -> anyhow::Result<Self> {
+    pub(super) fn begin(what: &'a Prepared, log: Log, price: Option<(f64, f64)>) -> anyhow::Result<Self> {
         let missing = log.missing();
         if !missing.is_empty() {
             what.reward.prepare().map_err(|why| anyhow::anyhow!("benchmark {}: {why}", what.benchmark.name))?;
         }
         let lenient = match what.benchmark.lenient.as_slice() {
             [] => None,
-            parts => Some(judge(relign_tasks::rewards(parts, Arc::clone(&what.environment))?)?),
+            // It only reads texts that are there.
+            parts => Some(judge(relign_tasks::rewards(parts, Arc::clone(&what.environment))?, usize::MAX)?),
         };
         // Nobody is asked for money and time whether two answers are the same.
         let asks = what.reward.needs().waits > Duration::ZERO;
         let own = || relign_tasks::rewards(&[], Arc::clone(&what.environment));
         let answers = ByVerifier::new(if asks { own()? } else { Arc::clone(&what.reward) });
-        Ok(Self { answers, what, log, left: missing.len(), missing, lenient, found: None })
+        Ok(Self { answers, what, log, left: missing.len(), missing, lenient, price, prompts: 0, found: None })
     }
 
     /// Writes down what came of an item; the log's last line, if it was the last.
@@ -62,6 +67,7 @@ impl<'a> Measurement<'a> {
             board.judged(number, sample.score.verdict);
             self.log.add(self.missing[place], sample)?;
         }
+        self.prompts += tree.cost.map_or(0, |cost| cost.prompts);
         board.done(number);
         self.left -= 1;
         if self.left == 0 { self.end(board.seconds(number)) } else { Ok(()) }
@@ -71,8 +77,11 @@ impl<'a> Measurement<'a> {
     fn spend(&mut self, seconds: f64) -> anyhow::Result<()> {
         if !self.missing.is_empty() {
             let asked = self.missing.iter().flat_map(|&place| &self.log.results().samples[place]).flatten();
-            let tokens = asked.filter_map(|sample| sample.tokens).sum();
-            self.log.spend(Spent { seconds, tokens, cost: 0.0 })?;
+            let tokens: u64 = asked.filter_map(|sample| sample.tokens).sum();
+            let cost = self.price.map_or(0.0, |(prompts, answers)| {
+                (self.prompts as f64).mul_add(prompts, tokens as f64 * answers) / 1e6
+            });
+            self.log.spend(Spent { seconds, tokens, cost })?;
         }
         Ok(())
     }
@@ -86,10 +95,10 @@ impl<'a> Measurement<'a> {
     }
 }
 
-/// A judge on threads of its own.
-fn judge(reward: Arc<dyn Reward>) -> anyhow::Result<Judge> {
+/// A judge on threads of its own, as many as fall to one of `judges`.
+fn judge(reward: Arc<dyn Reward>, judges: usize) -> anyhow::Result<Judge> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    Ok(Judge::new(reward, threads, PATIENCE)?)
+    Ok(Judge::new(reward, threads.div_ceil(judges.max(1)), PATIENCE)?)
 }
 
 /// Asks what is missing of all of them at once: while one waits for its last answers, the next are under way.
@@ -114,7 +123,7 @@ pub(super) fn run(
     let mut tasks: Vec<Vec<Task>> = Vec::with_capacity(asked.len());
     let mut sizes = Vec::with_capacity(asked.len());
     for Measurement { what, missing, .. } in asked.iter().map(|&at| &all[at]) {
-        judges.push(judge(Arc::clone(&what.reward))?);
+        judges.push(judge(Arc::clone(&what.reward), asked.len())?);
         let strategy = benchmarks::strategy(&what.benchmark)?;
         scorers.push(reward_models::of_strategy(&what.benchmark.strategy)?);
         checkers.push(strategy.needs_checker().then(RunsCode::new).transpose()?);

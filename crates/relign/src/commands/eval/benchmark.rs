@@ -50,7 +50,7 @@ pub(super) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
     let started = Instant::now();
     let mut measurements = Vec::with_capacity(prepared.len());
     for what in &prepared {
-        measurements.push(Measurement::begin(what, log(asked, &origin, what, &out)?)?);
+        measurements.push(Measurement::begin(what, log(asked, &origin, what, &out)?, asked.price)?);
     }
     let mut lost = 0;
     let mut tell = |what: &Prepared, path: &Path, found: &Summary| -> anyhow::Result<()> {

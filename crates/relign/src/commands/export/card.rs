@@ -167,7 +167,7 @@ fn training(out: &mut String, facts: &Facts) {
         "\nThe recipe, with every default; once its paths are set, `relign train recipe.toml` runs it again{}.\n\n\
          <details><summary>recipe.toml</summary>\n\n{}\n</details>\n",
         if summary.device == Device::Cpu { ", to the same bytes on the same machine" } else { "" },
-        fenced("toml", &without_home(facts.text.trim_end()))
+        fenced("toml", &without_places(&without_home(facts.text.trim_end())))
     );
 }
 
@@ -312,6 +312,18 @@ fn place(name: &str) -> String {
     }
     let parts: Vec<_> = path.components().rev().take(2).map(|part| part.as_os_str().to_string_lossy()).collect();
     parts.into_iter().rev().collect::<Vec<_>>().join("/")
+}
+
+/// A recipe whose absolute paths are cut to what [`place`] leaves of them.
+fn without_places(recipe: &str) -> String {
+    let line = |line: &str| match line.split_once("= \"") {
+        Some((key, value)) if value.starts_with('/') => {
+            let (path, rest) = value.split_once('"').unwrap_or((value, ""));
+            format!("{key}= \"{}\"{rest}", place(path))
+        }
+        _ => line.to_owned(),
+    };
+    recipe.lines().map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// Text with `~` for the home folder.

@@ -11,6 +11,7 @@ use super::{Figures, What, judged, prepare, write};
 use crate::cli::Usage;
 use crate::commands::sampling::peak_gb;
 use crate::commands::{say, say_json};
+use crate::reward_models;
 use crate::searches::{Cell, Live, Variant, budget};
 use crate::sinks::tradeoff as plot;
 
@@ -53,9 +54,11 @@ pub(super) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
     let mut prepared = prepare(&asked.what, &variants, Some(&out))?;
     let mut cells = Vec::new();
     for variant in &variants {
+        let scorer = reward_models::sha256(&variant.section)?;
         for tokens in variant.budget.map_or_else(|| budgets.clone(), |budget| vec![budget]) {
             let budget = Budget { tokens, prompts: asked.what.prompt_budget };
-            let cell = Cell { variant, budget, sampling: variant.sampling(&prepared.sampling)? };
+            let sampling = variant.sampling(&prepared.sampling)?;
+            let cell = Cell { variant, budget, sampling, scorer: scorer.clone() };
             // All before the first begins: hours may pass until the last one does.
             prepared.searcher.check(&cell, &prepared.tasks[0])?;
             cells.push(cell);
