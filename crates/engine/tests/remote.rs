@@ -5,7 +5,7 @@ mod standin;
 use std::time::{Duration, Instant};
 
 use relign_core::{Completion, Constraint, Finish, Generate, GenerateError, Message, Request, Sampling, Seed};
-use relign_engine::remote::{Address, ApiKey, Prompts, Remote, RemoteOptions};
+use relign_engine::remote::{Address, ApiKey, Prompts, Remote, RemoteOptions, Spelling};
 use serde_json::{Value, json};
 use standin::{Reply, Server, completion};
 
@@ -84,6 +84,101 @@ fn ids_go_out_and_ids_come_back() {
     assert!(matches!(long, GenerateError::TooLong { tokens: 100, context: 100, .. }), "{long}");
 }
 
+/// Letters are tokens, and 1 is a special one.
+struct Letters;
+
+impl Spelling for Letters {
+    fn spell(&self, tokens: &[u32]) -> String {
+        tokens
+            .iter()
+            .map(|&token| if token == 1 { "<|1|>".into() } else { char::from(token as u8).to_string() })
+            .collect()
+    }
+
+    fn read(&self, text: &str) -> Vec<u32> {
+        text.bytes().map(u32::from).collect()
+    }
+}
+
+/// A stream of events, each of some text.
+fn streamed(texts: &[&str], finish: Option<&str>, end: &str) -> Reply {
+    let mut all = "HTTP/1.1 200 X\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n".to_owned();
+    for text in texts {
+        all += &format!("data: {}\r\n\r\n", json!({"choices": [{"text": text, "finish_reason": null}]}));
+    }
+    if let Some(finish) = finish {
+        all += &format!("data: {}\r\n\r\n", json!({"choices": [{"text": "", "finish_reason": finish}]}));
+    }
+    Reply::Raw((all + end).into_bytes())
+}
+
+#[test]
+fn a_server_of_texts_is_sent_text_and_its_answers_are_cut_here() {
+    let server = Server::of("me", |call| {
+        let prompt = call.body["prompt"].as_str().expect("text");
+        match (prompt, call.body["stream"].as_bool()) {
+            ("<|1|>a", Some(true)) => streamed(&["on", "e\n", "\ntw"], None, ""),
+            ("<|1|>b", Some(true)) => streamed(&["on", "e"], Some("stop"), "data: [DONE]\r\n\r\n"),
+            ("<|1|>c", Some(true)) => streamed(&["on"], Some("length"), ""),
+            // Ended by another's request, as it does; then whole.
+            ("<|1|>d", Some(true)) if call.before == 0 => streamed(&["o"], None, "data: [DONE]\r\n\r\n"),
+            ("<|1|>d", Some(true)) => streamed(&["o"], Some("stop"), "data: [DONE]\r\n\r\n"),
+            ("<|1|>e", Some(true)) => streamed(&[], None, "data: {\"error\": \"boom\"}\r\n\r\n"),
+            ("<|1|>f", Some(true)) => streamed(&[], None, "data: {\r\n\r\n"),
+            ("<|1|>a", Some(false)) => Reply::Json(json!({"choices": [{"text": "x\ny", "finish_reason": "stop"}]})),
+            other => panic!("{other:?}"),
+        }
+    });
+    let mut remote = connect(&server, Prompts::Tokens, &options()).spelled_by(std::sync::Arc::new(Letters));
+    remote.read_answers();
+    let step = |id, letter: u8| Request {
+        sampling: Sampling { stop: vec!["\n\n".into()], max_tokens: 20, ..Sampling::default() },
+        ..request(id, vec![1, letter.into()])
+    };
+    for (id, letter) in (0..).zip(*b"abcdef") {
+        remote.submit(step(id, letter)).unwrap();
+    }
+    let bytes = |text: &str| text.bytes().map(u32::from).collect::<Vec<_>>();
+    let mut outcomes = drain(&mut remote).into_iter().map(|(_, outcome)| outcome);
+    for (text, said, finish) in [
+        ("one", "one\n\n", Finish::StopString),
+        ("one", "one", Finish::Stop),
+        ("on", "on", Finish::Length),
+        ("o", "o", Finish::Stop),
+    ] {
+        let got = outcomes.next().unwrap().unwrap();
+        assert_eq!((got.text.as_str(), got.tokens, got.finish), (text, bytes(said), finish));
+        assert!(got.logprobs.is_empty());
+    }
+    assert!(outcomes.next().unwrap().unwrap_err().contains("got the error \"boom\""));
+    assert!(outcomes.next().unwrap().unwrap_err().contains("expected an event in JSON"));
+    assert!(server.calls().iter().all(|call| call.body.get("stop").is_none()));
+    assert_eq!((server.most_at_once(), remote.stats().retries), (1, 1));
+    remote.submit(request(0, vec![1, b'a'.into()])).unwrap();
+    assert_eq!(drain(&mut remote).remove(0).1.unwrap().tokens, bytes("x\ny"));
+    // Nothing is read unless that is asked for, and ids are not sent in vain.
+    let mut remote = connect(&server, Prompts::Tokens, &options()).spelled_by(std::sync::Arc::new(Letters));
+    remote.submit(request(0, vec![1, b'a'.into()])).unwrap();
+    assert!(drain(&mut remote).remove(0).1.unwrap().tokens.is_empty());
+    let error = connect(&server, Prompts::Tokens, &options()).submit(request(0, vec![1])).unwrap_err();
+    assert!(error.to_string().contains("prompt: expected text, for llama-cpp-python takes no token ids"), "{error}");
+}
+
+#[test]
+fn a_server_that_nobody_knows_is_tried() {
+    for (takes, sent) in [(true, json!([1, 97])), (false, json!("<|1|>a"))] {
+        let server = Server::of("someone", move |call| match &call.body["prompt"] {
+            Value::Array(_) if !takes => Reply::Status(400, "", "no list".into()),
+            _ => Reply::Json(json!({"choices": [{"text": "b", "finish_reason": "stop"}]})),
+        });
+        let mut remote = connect(&server, Prompts::Tokens, &options()).spelled_by(std::sync::Arc::new(Letters));
+        remote.read_answers();
+        remote.submit(request(0, vec![1, 97])).unwrap();
+        assert_eq!(drain(&mut remote).remove(0).1.unwrap().tokens, [98]);
+        assert_eq!(server.calls().last().unwrap().body["prompt"], sent);
+    }
+}
+
 #[test]
 fn what_a_server_does_not_tell_stays_unknown() {
     let server = Server::of("someone", |call| {
@@ -135,7 +230,7 @@ fn given_tokens_are_scored_where_the_server_can() {
 #[test]
 fn senseless_requests_are_refused_and_harm_nobody() {
     let server = Server::of("me", |_| Reply::Json(completion("fine")));
-    let mut remote = connect(&server, Prompts::Tokens, &options());
+    let mut remote = connect(&server, Prompts::Tokens, &options()).spelled_by(std::sync::Arc::new(Letters));
     let good = request(1, vec![1]);
     remote.submit(good.clone()).unwrap();
     let with = |sampling: Sampling| Request { id: 2, sampling, ..good.clone() };
@@ -351,7 +446,7 @@ fn the_key_is_sent_and_never_shown() {
 fn a_servers_own_tokens_can_be_asked_for() {
     let asked = |owner, reply: fn(&Value) -> Reply| {
         let server = Server::of(owner, move |call| {
-            assert_eq!(call.path, "/tokenize");
+            assert_eq!(call.path, if owner == "me" { "/extras/tokenize" } else { "/tokenize" });
             reply(&call.body)
         });
         connect(&server, Prompts::Tokens, &options()).tokens_of("<|x|>a").map_err(|error| error.to_string())
@@ -366,7 +461,9 @@ fn a_servers_own_tokens_can_be_asked_for() {
         _ => Reply::Status(400, "", body.to_string()),
     };
     assert_eq!(asked("llamacpp", llama), Ok(Some(vec![6, 1])));
-    assert_eq!(asked("me", llama), Ok(None));
+    let python = |body: &Value| Reply::Json(json!({"tokens": [body["input"].as_str().map(str::len)]}));
+    assert_eq!(asked("me", python), Ok(Some(vec![6])));
+    assert_eq!(asked("someone", llama), Ok(None));
     assert_eq!(asked("vllm", |_| Reply::Status(404, "", String::new())), Ok(None));
     let error = asked("vllm", |_| Reply::Json(json!({"tokens": ["a"]}))).unwrap_err();
     assert!(error.contains("/tokenize: tokens: expected a list of ids, got {\"tokens\":[\"a\"]}"), "{error}");

@@ -10,7 +10,7 @@ use serde_json::Value;
 use ureq::http::Response;
 use ureq::{Agent, Body, Timeout};
 
-use crate::{Error, Options, retry};
+use crate::{Error, Options, retry, stream};
 
 /// Requests given up on in a row, without a word from the server, after which each gets one try alone:
 /// a server that is gone must not cost every request its waits.
@@ -103,15 +103,7 @@ impl Http {
         seed: Seed,
         rest: &mut dyn FnMut(Duration) -> bool,
     ) -> Result<Value, Error> {
-        let retries = if self.gone.load(Ordering::Relaxed) < GONE { self.options.retries } else { 0 };
-        let answer = self.ask(url, Some(body), retries, seed, rest);
-        match &answer {
-            Err(Error::Unreachable { .. } | Error::Late { .. }) => {
-                self.gone.fetch_add(1, Ordering::Relaxed);
-            }
-            _ => self.gone.store(0, Ordering::Relaxed),
-        }
-        answer
+        self.noted(self.ask(url, Some(body), self.patience(), seed, rest))
     }
 
     /// Sends `body` to `url`, or asks for it where there is none; up to `retries` further tries. `rest`
@@ -127,9 +119,75 @@ impl Http {
         seed: Seed,
         rest: &mut dyn FnMut(Duration) -> bool,
     ) -> Result<Value, Error> {
+        self.tried(retries, seed, rest, &mut |tries| self.once(url, body, tries))
+    }
+
+    /// Sends `body` to `url` and reads the stream of events that comes back until those so far are `enough`; then the
+    /// connection is dropped, which tells the server to stop. A stream that ends earlier is broken, and asked for again.
+    ///
+    /// # Errors
+    /// Why the last try brought no stream, or not enough of one.
+    pub fn listen(
+        &self,
+        url: &str,
+        body: &Value,
+        seed: Seed,
+        rest: &mut dyn FnMut(Duration) -> bool,
+        enough: &mut dyn FnMut(&[Value]) -> bool,
+    ) -> Result<Vec<Value>, Error> {
+        let heard = self.tried(self.patience(), seed, rest, &mut |tries| {
+            let mut response = self.send(url, Some(body), tries)?;
+            let reader = response.body_mut().with_config().limit(self.options.answer_bytes).reader();
+            let mut events = Vec::new();
+            for event in stream::events(reader) {
+                match event {
+                    Ok(event) => events.push(event),
+                    Err(stream::Broken::Read(error)) => return Err(self.broke(url, error.into(), tries)),
+                    Err(stream::Broken::Event(what)) => {
+                        return Err(Refusal {
+                            error: Error::Malformed { url: url.to_owned(), what },
+                            again: Again::Never,
+                        });
+                    }
+                }
+                if enough(&events) {
+                    return Ok(events);
+                }
+            }
+            let what = format!("expected a whole answer, got {} events of one and then their end", events.len());
+            let error = Error::Unreachable { url: url.to_owned(), what, tries };
+            Err(Refusal { error, again: Again::After(None) })
+        });
+        self.noted(heard)
+    }
+
+    /// Further tries of a request: none once the server seems gone.
+    fn patience(&self) -> u32 {
+        if self.gone.load(Ordering::Relaxed) < GONE { self.options.retries } else { 0 }
+    }
+
+    /// Takes down whether the server said anything.
+    fn noted<T>(&self, outcome: Result<T, Error>) -> Result<T, Error> {
+        match &outcome {
+            Err(Error::Unreachable { .. } | Error::Late { .. }) => {
+                self.gone.fetch_add(1, Ordering::Relaxed);
+            }
+            _ => self.gone.store(0, Ordering::Relaxed),
+        }
+        outcome
+    }
+
+    /// Tries until one succeeds or no further try can help.
+    fn tried<T>(
+        &self,
+        retries: u32,
+        seed: Seed,
+        rest: &mut dyn FnMut(Duration) -> bool,
+        once: &mut dyn FnMut(u32) -> Result<T, Refusal>,
+    ) -> Result<T, Error> {
         let mut tries = 1;
         loop {
-            let Refusal { mut error, again } = match self.once(url, body, tries) {
+            let Refusal { mut error, again } = match once(tries) {
                 Ok(answer) => return Ok(answer),
                 Err(refusal) => refusal,
             };
@@ -153,8 +211,8 @@ impl Http {
         }
     }
 
-    fn once(&self, url: &str, body: Option<&Value>, tries: u32) -> Result<Value, Refusal> {
-        let broke = |error: ureq::Error| self.broke(url, error, tries);
+    /// An answer of status 200, not yet read.
+    fn send(&self, url: &str, body: Option<&Value>, tries: u32) -> Result<Response<Body>, Refusal> {
         let key = self.options.key.as_ref().map(|key| format!("Bearer {}", key.0));
         let response = match body {
             Some(body) => {
@@ -167,15 +225,19 @@ impl Http {
                 if let Some(key) = &key { request.header("Authorization", key) } else { request }.call()
             }
         };
-        let mut response = response.map_err(broke)?;
-        let status = response.status().as_u16();
-        if status != 200 {
-            return Err(self.refused(url, status, &mut response, tries));
+        let mut response = response.map_err(|error| self.broke(url, error, tries))?;
+        match response.status().as_u16() {
+            200 => Ok(response),
+            status => Err(self.refused(url, status, &mut response, tries)),
         }
+    }
+
+    fn once(&self, url: &str, body: Option<&Value>, tries: u32) -> Result<Value, Refusal> {
+        let mut response = self.send(url, body, tries)?;
         let limit = self.options.answer_bytes;
         let mut bytes = Vec::new();
         let mut reader = response.body_mut().with_config().limit(u64::MAX).reader().take(limit + 1);
-        reader.read_to_end(&mut bytes).map_err(|error| broke(error.into()))?;
+        reader.read_to_end(&mut bytes).map_err(|error| self.broke(url, error.into(), tries))?;
         let malformed =
             |what: String| Refusal { error: Error::Malformed { url: url.to_owned(), what }, again: Again::Never };
         if bytes.len() as u64 > limit {

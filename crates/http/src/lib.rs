@@ -9,6 +9,7 @@ mod address;
 mod client;
 mod error;
 mod retry;
+mod stream;
 
 pub use address::Address;
 pub use client::{ApiKey, Http, short};

@@ -24,8 +24,8 @@ const KEY: &str = "RELIGN_API_KEY";
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "If MODEL is a server")]
 pub(crate) struct ServerArgs {
-    /// Render and tokenise here, with this model's tokenizer and template, and send token ids
-    /// [default: the server renders]
+    /// Render and tokenise here, with this model's tokenizer and template, and send token ids, or text to
+    /// a server that takes no ids [default: the server renders]
     #[arg(long, value_name = "MODEL")]
     tokenizer: Option<String>,
     /// Requests on their way at once [default: 16]
@@ -155,11 +155,12 @@ impl Generator {
         let options = server.options()?;
         let tokenizer = server.tokenizer.as_deref().map(tokenizer_of).transpose()?;
         let prompts = if tokenizer.is_some() { Prompts::Tokens } else { Prompts::Conversations };
-        let remote = Remote::connect(&address, prompts, &options)?;
-        if let Some(tokenizer) = &tokenizer {
+        let mut remote = Remote::connect(&address, prompts, &options)?;
+        let vocabulary = tokenizer.map(Arc::new);
+        if let Some(tokenizer) = &vocabulary {
+            remote = remote.spelled_by(Arc::<Tokenizer>::clone(tokenizer));
             check_tokens(&remote, tokenizer, server.tokenizer.as_deref().unwrap_or_default())?;
         }
-        let vocabulary = tokenizer.map(Arc::new);
         let tokenizer: Arc<dyn Tokenize> = match &vocabulary {
             Some(tokenizer) => Arc::<Tokenizer>::clone(tokenizer),
             None => Arc::new(ServerTemplate),
@@ -175,6 +176,14 @@ impl Generator {
     /// If it names a token that is none.
     pub(crate) fn sampling(&self, asked: &SamplingArgs, max_tokens: usize) -> anyhow::Result<Sampling> {
         asked.sampling(max_tokens, self.vocabulary.as_deref())
+    }
+
+    /// Has a server's answers read into tokens with `--tokenizer`, where the server keeps them to itself, for what goes on
+    /// from them.
+    pub(crate) fn read_answers(&mut self) {
+        if let Source::Server(remote) = &mut self.source {
+            remote.read_answers();
+        }
     }
 
     /// What came of asking a server, if it is one.
@@ -278,7 +287,7 @@ fn check_tokens(remote: &Remote, tokenizer: &Tokenizer, name: &str) -> anyhow::R
     let probe = [Message::user("What is 17 + 25?\n\n  na\u{ef}ve \u{6771}\u{4eac}, x_1 := {}")];
     let text = tokenizer.render_text(&probe).map_err(anyhow::Error::msg)?;
     let ours = tokenizer.encode_with_specials(&text);
-    let Some(theirs) = remote.tokens_of(&text)? else { return Ok(()) };
+    let Some(theirs) = remote.tokens_of(&remote.spelt(&ours).unwrap_or(text))? else { return Ok(()) };
     let place = ours.iter().zip(&theirs).take_while(|(a, b)| a == b).count();
     anyhow::ensure!(
         ours == theirs,

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::odds;
 use super::settings::keeps_to;
+use super::spelled::border;
 
 /// A completion in a server's words, understood.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,6 +21,8 @@ pub(super) struct Answer {
     /// Those of the prompt's tokens that were to be scored.
     pub(super) prompt_odds: Vec<Odds>,
     pub(super) finish: Finish,
+    /// The stop string that ended it, where it was cut here.
+    pub(super) stop: Option<String>,
     /// How many tokens the server says the answer has.
     pub(super) count: Option<u64>,
 }
@@ -57,11 +60,11 @@ pub(super) fn read(answer: &Value, sampling: &Sampling) -> Result<Answer, String
         _ => Vec::new(),
     };
     let logprobs = if is_whole(sampling) { own } else { Vec::new() };
-    let (text, finish) = cut(text, finish, &sampling.stop);
+    let (text, finish, stop) = cut(text, finish, &sampling.stop);
     if let Some(constraint) = sampling.constraint.as_ref().filter(|_| finish == Finish::Stop) {
         keeps_to(constraint, &text).map_err(|what| format!("{place}: {what}"))?;
     }
-    Ok(Answer { text, tokens, logprobs, odds, prompt_odds: Vec::new(), finish, count })
+    Ok(Answer { text, tokens, logprobs, odds, prompt_odds: Vec::new(), finish, stop, count })
 }
 
 /// Whether the model's own distribution, which servers report, is the one sampled from. At temperature 0
@@ -85,10 +88,10 @@ fn finish(choice: &Value) -> Result<Finish, String> {
 }
 
 /// Servers cut the text before a stop string; one that does not is helped.
-fn cut(mut text: String, finish: Finish, stops: &[String]) -> (String, Finish) {
-    let Some(end) = stops.iter().filter_map(|stop| text.find(stop.as_str())).min() else { return (text, finish) };
+fn cut(mut text: String, finish: Finish, stops: &[String]) -> (String, Finish, Option<String>) {
+    let Some((end, stop)) = border(&text, stops) else { return (text, finish, None) };
     text.truncate(end);
-    (text, Finish::StopString)
+    (text, Finish::StopString, Some(stop.to_owned()))
 }
 
 /// The token ids, if the server tells all of them.

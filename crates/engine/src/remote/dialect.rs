@@ -12,6 +12,12 @@ pub(super) struct Dialect {
     /// Sampling parameters that leave the model's distribution whole, and what makes the server tell
     /// token ids, as a JSON object.
     extra: &'static str,
+    /// Whether a prompt may be token ids.
+    pub(super) ids: Ids,
+    /// Whether it says that it was a stop string that ended an answer, and which tokens it was made of.
+    pub(super) tells_stops: bool,
+    /// Whether a new request ends a stream that is under way.
+    pub(super) interrupts: bool,
     /// Whether it tells log-probabilities of the model's own distribution at no great cost.
     pub(super) logprobs: bool,
     /// Whether it takes `stop_token_ids`.
@@ -34,6 +40,16 @@ pub(super) struct Dialect {
     pub(super) max_tokens: &'static str,
     /// How it can be asked for a text's tokens, if it can.
     pub(super) tokenize: Option<Tokenizing>,
+}
+
+/// Whether a prompt may be token ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ids {
+    Taken,
+    /// Only text is.
+    Refused,
+    /// To be tried.
+    Unknown,
 }
 
 /// How a server is told what an answer must be.
@@ -90,6 +106,9 @@ const OPENAI: Dialect = Dialect {
     name: "OpenAI",
     owners: &[],
     extra: r#"{"top_p": 1}"#,
+    ids: Ids::Taken,
+    tells_stops: false,
+    interrupts: false,
     logprobs: false,
     stop_tokens: false,
     ignore_eos: false,
@@ -104,7 +123,8 @@ const OPENAI: Dialect = Dialect {
     tokenize: None,
 };
 
-const OTHER: Dialect = Dialect { name: "OpenAI-compatible server", max_tokens: "max_tokens", ..OPENAI };
+const OTHER: Dialect =
+    Dialect { name: "OpenAI-compatible server", max_tokens: "max_tokens", ids: Ids::Unknown, ..OPENAI };
 
 /// All that are known.
 const DIALECTS: &[Dialect] = &[
@@ -114,6 +134,9 @@ const DIALECTS: &[Dialect] = &[
         // Without these, a model's generation_config.json cuts the distribution.
         extra: r#"{"top_p": 1, "top_k": -1, "min_p": 0, "repetition_penalty": 1, "presence_penalty": 0,
                    "frequency_penalty": 0, "return_token_ids": true}"#,
+        ids: Ids::Taken,
+        tells_stops: true,
+        interrupts: false,
         logprobs: true,
         stop_tokens: true,
         ignore_eos: true,
@@ -132,6 +155,9 @@ const DIALECTS: &[Dialect] = &[
         owners: &["sglang"],
         extra: r#"{"top_p": 1, "top_k": -1, "min_p": 0, "repetition_penalty": 1, "presence_penalty": 0,
                    "frequency_penalty": 0, "return_token_ids": true}"#,
+        ids: Ids::Taken,
+        tells_stops: true,
+        interrupts: false,
         logprobs: true,
         stop_tokens: true,
         ignore_eos: true,
@@ -150,6 +176,9 @@ const DIALECTS: &[Dialect] = &[
         owners: &["llamacpp"],
         extra: r#"{"top_p": 1, "top_k": 0, "min_p": 0, "typical_p": 1, "repeat_penalty": 1, "presence_penalty": 0,
                    "frequency_penalty": 0}"#,
+        ids: Ids::Taken,
+        tells_stops: false,
+        interrupts: false,
         logprobs: true,
         stop_tokens: false,
         ignore_eos: true,
@@ -174,6 +203,9 @@ const DIALECTS: &[Dialect] = &[
         owners: &["me"],
         extra: r#"{"top_p": 1, "top_k": 0, "min_p": 0, "repeat_penalty": 1, "presence_penalty": 0,
                    "frequency_penalty": 0}"#,
+        ids: Ids::Refused,
+        tells_stops: false,
+        interrupts: true,
         // Its servers keep no logits unless started so, and fail when asked.
         logprobs: false,
         stop_tokens: false,
@@ -186,7 +218,7 @@ const DIALECTS: &[Dialect] = &[
         alternatives: Alternatives::Unknown,
         scoring: None,
         max_tokens: "max_tokens",
-        tokenize: None,
+        tokenize: Some(Tokenizing { path: "/extras/tokenize", text: "input", extra: "{}" }),
     },
 ];
 
@@ -216,7 +248,9 @@ mod tests {
             if let Some(tokenize) = &dialect.tokenize {
                 let body = tokenize.body("m", "text");
                 assert_eq!((&body["model"], &body[tokenize.text]), (&json!("m"), &json!("text")), "{}", dialect.name);
-                assert_eq!(body.as_object().unwrap().values().filter(|value| **value == false).count(), 1);
+                // What puts a token before the text by itself is given the text without it.
+                let kept = body.as_object().unwrap().values().filter(|value| **value == false).count();
+                assert_eq!(kept == 0, dialect.ids == Ids::Refused, "{}", dialect.name);
             }
             for owner in dialect.owners {
                 assert_eq!(Dialect::of(Some(owner), false).name, dialect.name);

@@ -1,17 +1,19 @@
 //! A server as an engine.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
-use relign_core::{Completion, Finish, Generate, GenerateError, Message, Request, Seed};
+use relign_core::{Completion, Finish, Generate, GenerateError, Message, Request, Sampling, Seed};
 use relign_http::{Http, short};
 use serde_json::Value;
 
 use super::answer::Answer;
 use super::ask::Prompt;
-use super::dialect::Dialect;
+use super::dialect::{Dialect, Ids};
 use super::pool::{Job, Pool};
 use super::settings::settings;
+use super::spelled::{self, Spelling};
 use super::{Address, RemoteError, RemoteOptions};
 
 /// How long a poll waits for something to come back.
@@ -47,6 +49,11 @@ pub struct RemoteStats {
 pub struct Remote {
     pool: Pool,
     prompts: Prompts,
+    spelling: Option<spelled::Shared>,
+    /// Whether prompts are written out, for a server that takes no ids.
+    writes: bool,
+    /// Whether answers are read into tokens where the server does not tell them.
+    reads: bool,
     context: Option<usize>,
     next_ticket: u64,
     /// Tickets of the requests taken and not yet returned, by id. A cancelled request's outcome
@@ -74,6 +81,9 @@ impl Remote {
         Ok(Self {
             pool: Pool::new(http, model, dialect, options),
             prompts,
+            spelling: None,
+            writes: false,
+            reads: false,
             context: own.and_then(|own| own.context),
             next_ticket: 0,
             tickets: HashMap::new(),
@@ -82,6 +92,42 @@ impl Remote {
             failed: VecDeque::new(),
             stats: RemoteStats::default(),
         })
+    }
+
+    /// Has prompts of token ids go out as text, if the server takes no ids; one that is not known is tried.
+    #[must_use]
+    pub fn spelled_by(mut self, spelling: Arc<dyn Spelling>) -> Self {
+        let dialect = self.pool.dialect();
+        self.writes = match dialect.ids {
+            Ids::Taken => false,
+            Ids::Refused => true,
+            Ids::Unknown => {
+                let plain = Sampling { temperature: 0.0, max_tokens: 1, ..Sampling::default() };
+                let prompt = Prompt::Tokens(spelling.read("a"));
+                let body = super::ask::body(self.model(), dialect, &prompt, &plain, Seed(0), false);
+                let url = format!("{}{}", self.url(), prompt.path());
+                let answer = self.pool.http().ask(&url, Some(&body), 0, Seed(0), &mut |_| false);
+                // Any other trouble will be had again, and said then.
+                matches!(answer, Err(relign_http::Error::Status { status: 400 | 422 | 500 | 501, .. }))
+            }
+        };
+        self.spelling = Some(spelled::Shared(spelling));
+        self
+    }
+
+    /// Reads answers into tokens from now on where the server does not tell them, so that there is something to go on
+    /// from; they may be other tokens than the model's own.
+    pub fn read_answers(&mut self) {
+        self.reads = self.spelling.is_some();
+        if self.reads && self.pool.dialect().interrupts {
+            self.pool.one_at_a_time();
+        }
+    }
+
+    /// What the server is sent for `tokens`, if it takes no ids.
+    #[must_use]
+    pub fn spelt(&self, tokens: &[u32]) -> Option<String> {
+        self.spelling.as_ref().filter(|_| self.writes).map(|spelling| spelling.0.spell(tokens))
     }
 
     /// The server's URL.
@@ -137,16 +183,23 @@ impl Remote {
 
     fn take(&mut self, mut request: Request, prompt: Prompt) -> Result<(), GenerateError> {
         self.check(&request)?;
-        if let (Prompt::Tokens(tokens), Some(context)) = (&prompt, self.context) {
-            if tokens.len() >= context {
-                return Err(GenerateError::TooLong { id: request.id, tokens: tokens.len(), context });
+        let prompt = match prompt {
+            Prompt::Tokens(tokens) => {
+                if let Some(context) = self.context {
+                    if tokens.len() >= context {
+                        return Err(GenerateError::TooLong { id: request.id, tokens: tokens.len(), context });
+                    }
+                    // As an engine here ends at the context's end, where servers refuse.
+                    request.sampling.max_tokens = request.sampling.max_tokens.min(context - tokens.len());
+                }
+                self.spelt(&tokens).map_or(Prompt::Tokens(tokens), Prompt::Text)
             }
-            // As an engine here ends at the context's end, where servers refuse.
-            request.sampling.max_tokens = request.sampling.max_tokens.min(context - tokens.len());
-        }
+            conversation => conversation,
+        };
         let (id, ticket) = (request.id, self.next_ticket);
         self.next_ticket += 1;
-        let job = Job { ticket, prompt, sampling: request.sampling, seed: request.seed };
+        let reader = self.spelling.clone().filter(|_| self.reads);
+        let job = Job { ticket, prompt, sampling: request.sampling, seed: request.seed, reader };
         self.pool.submit(job).map_err(|error| GenerateError::Engine(error.to_string()))?;
         self.tickets.insert(id, ticket);
         self.ids.insert(ticket, id);
@@ -162,6 +215,9 @@ impl Remote {
         }
         if let Err(error) = sampling.check() {
             return invalid(error.to_string());
+        }
+        if self.prompts == Prompts::Tokens && dialect.ids == Ids::Refused && !self.writes {
+            return invalid(format!("prompt: expected text, for {} takes no token ids; got ids", dialect.name));
         }
         if let Err(what) = settings(dialect, self.prompts == Prompts::Conversations, sampling) {
             return invalid(what);

@@ -14,6 +14,7 @@ use super::answer::{self, Answer};
 use super::ask::{self, Prompt};
 use super::dialect::Dialect;
 use super::odds;
+use super::spelled;
 use super::{RemoteError, RemoteOptions};
 
 /// A request as it is sent.
@@ -23,6 +24,16 @@ pub(super) struct Job {
     pub(super) prompt: Prompt,
     pub(super) sampling: Sampling,
     pub(super) seed: Seed,
+    /// What reads an answer whose tokens the server does not tell; without it they stay unknown.
+    pub(super) reader: Option<spelled::Shared>,
+}
+
+impl Job {
+    /// Whether the answer is streamed, to be cut here; see the module's page.
+    fn streams(&self, dialect: &Dialect) -> bool {
+        let cut = self.reader.is_some() && !self.sampling.stop.is_empty() && !dialect.tells_stops;
+        cut && !matches!(self.prompt, Prompt::Conversation(_))
+    }
 }
 
 /// What came of a [`Job`].
@@ -76,6 +87,11 @@ impl Pool {
             retried: AtomicU64::new(0),
         };
         Self { shared: Arc::new(shared), results, most: options.concurrency.max(1) }
+    }
+
+    /// Asks one thing after another.
+    pub(super) fn one_at_a_time(&mut self) {
+        self.most = 1;
     }
 
     pub(super) fn http(&self) -> &Http {
@@ -168,6 +184,12 @@ impl Shared {
         }
     }
 
+    /// Whether anybody waits for the answer to a request at work.
+    fn is_wanted(&self, ticket: u64) -> bool {
+        let state = self.state();
+        !state.closed && !state.cancelled.contains(&ticket)
+    }
+
     /// Waits; whether the request is still wanted.
     fn rest(&self, ticket: u64, wait: Duration) -> bool {
         let until = Instant::now() + wait;
@@ -186,15 +208,25 @@ impl Shared {
     }
 
     fn ask(&self, job: &Job) -> Result<Answer, RemoteError> {
-        let body = ask::body(&self.model, self.dialect, &job.prompt, &job.sampling, job.seed);
+        let streams = job.streams(self.dialect);
+        let body = ask::body(&self.model, self.dialect, &job.prompt, &job.sampling, job.seed, streams);
         let mut rest = |wait| self.rest(job.ticket, wait);
         let url = format!("{}{}", self.http.base(), job.prompt.path());
-        let answer = self.http.ask_again(&url, &body, job.seed.child("retry"), &mut rest)?;
+        let (seed, stops) = (job.seed.child("retry"), &job.sampling.stop);
+        let answer = if streams {
+            let mut enough = |events: &[_]| spelled::enough(events, stops) || !self.is_wanted(job.ticket);
+            spelled::whole(&self.http.listen(&url, &body, seed, &mut rest, &mut enough)?)
+        } else {
+            self.http.ask_again(&url, &body, seed, &mut rest)?
+        };
         let read = || {
             let mut read = answer::read(&answer, &job.sampling)?;
             if let (Some(from), Prompt::Tokens(tokens)) = (job.sampling.score_from, &job.prompt) {
                 let top = job.sampling.top_logprobs.unwrap_or(0);
                 read.prompt_odds = odds::of_prompt(&answer, tokens, from, top)?;
+            }
+            if let Some(reader) = job.reader.as_ref().filter(|_| read.tokens.is_empty()) {
+                read.tokens = reader.0.read(&(read.text.clone() + read.stop.as_deref().unwrap_or_default()));
             }
             if job.sampling.max_tokens == 0 {
                 let nothing = (String::new(), Vec::new(), Vec::new(), Vec::new());

@@ -247,7 +247,8 @@ fn prepare(what: &What, variants: &[Variant], out: Option<&Path>) -> anyhow::Res
     anyhow::ensure!(!tasks.is_empty(), "task {}: expected held-out items, it has none", section.name);
     let samples = variants.iter().map(|variant| variant.factory.samples()).max().unwrap_or(1);
     let sequences = tasks.len().min(what.at_once).saturating_mul(samples).clamp(1, 128);
-    let generator = Generator::open(what.model(), &what.sampling, sequences, &what.server)?;
+    let mut generator = Generator::open(what.model(), &what.sampling, sequences, &what.server)?;
+    generator.read_answers();
     let sampling = generator.sampling(&what.sampling, 256)?;
     for variant in variants {
         let own = variant.sampling(&sampling)?;

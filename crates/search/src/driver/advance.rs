@@ -18,8 +18,8 @@ impl<'a> Driver<'a> {
             for mut request in growth.strategy.ask() {
                 let own = request.id;
                 if growth.tokenless {
-                    let what = "its strategy goes on after an answer whose tokens are not known; use a server that \
-                                tells token ids, and --tokenizer";
+                    let what = "its strategy goes on after an answer whose tokens are not known; with --tokenizer \
+                                MODEL they are";
                     return Err(RolloutError::Task { task: growth.task.id.clone(), what: what.to_owned() });
                 }
                 if let Some(told) = growth.again(("request", own))? {

@@ -53,7 +53,8 @@ fn tokens(address: &Address, options: &RemoteOptions) -> Finding {
         Ok(said) if said.logprobs.is_empty() => ok("token ids", "takes and tells them, without log-probabilities"),
         Ok(_) => ok("token ids", "takes and tells them, with log-probabilities"),
         Err(error) => {
-            warn("token ids", words(&error), "without --tokenizer it is asked for conversations, which needs none")
+            let hint = "with --tokenizer it is sent text, and without it conversations: neither needs ids";
+            warn("token ids", words(&error), hint)
         }
     }
 }

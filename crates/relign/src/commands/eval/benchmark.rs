@@ -45,6 +45,9 @@ pub(super) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
     }
     let most: usize = prepared.iter().map(|p| p.items.len() * benchmarks::width(&p.benchmark)).sum();
     let mut generator = Generator::open(&asked.model, &asked.sampling, most.clamp(1, 128), &asked.server)?;
+    if prepared.iter().any(|p| p.benchmark.strategy.name != "sample") {
+        generator.read_answers();
+    }
     let origin = origin(asked, &generator)?;
     let out = asked.out.clone().unwrap_or_else(|| PathBuf::from(OUT));
     let started = Instant::now();
