@@ -56,9 +56,9 @@ pub fn uplift(comparison: &Comparison) -> String {
         "| benchmark | metric | n | base | tuned | difference (95 %) | relative (95 %) | p (Holm) | p (BH) | shown |\n";
     out += "|---|---|---|---|---|---|---|---|---|---|\n";
     for row in &comparison.rows {
-        let mut cells: Vec<String> = cells(row).iter().map(|text| cell(text)).collect();
+        let mut cells = cells(row);
         cells.insert(8, crate::words::p(row.p_bh));
-        let _ = writeln!(out, "| {} |", cells.join(" | "));
+        let _ = writeln!(out, "| {} |", cells.iter().map(|text| cell(text)).collect::<Vec<_>>().join(" | "));
     }
     if let Some(mean) = comparison.overall {
         let count = comparison.rows.len();

@@ -225,13 +225,39 @@ impl Rows {
                             offsets.slice(row * groups..(row + 1) * groups),
                         )
                     };
-                    round_row(&x[row * k..(row + 1) * k], bits.offset(), q, scales, offsets);
+                    let x = &x[row * k..(row + 1) * k];
+                    #[cfg(target_arch = "x86_64")]
+                    if super::level() == super::Level::Avx512 {
+                        // SAFETY: `level` has seen the features.
+                        unsafe { vnni::round_row(x, bits.offset(), q, scales, offsets) };
+                        continue;
+                    }
+                    round_row(x, bits.offset(), q, scales, offsets);
                 }
             });
         }
         rows
     }
 }
+
+/// The next numbers, zeros after the last.
+#[inline(always)]
+fn group_of<T: Element>(from: &[T]) -> [f32; GROUP] {
+    let mut numbers = [0.0_f32; GROUP];
+    if let Some(from) = from.first_chunk::<GROUP>() {
+        for p in 0..GROUP {
+            numbers[p] = from[p].load();
+        }
+    } else {
+        for (number, value) in numbers.iter_mut().zip(from) {
+            *number = value.load();
+        }
+    }
+    numbers
+}
+
+/// 1.5 * 2^23: the sum with a small number ends in the whole number nearest to that.
+const NEAREST: f32 = 12_582_912.0;
 
 super::dispatch! { fn round_row<T: Element>(x: &[T], offset: i32, q: &mut [i8], scales: &mut [f32], offsets: &mut [i32]) = round_row_body }
 
@@ -244,17 +270,7 @@ fn round_row_body<T: Element, const FMA: bool>(
     offsets: &mut [i32],
 ) {
     for (group, q) in q.chunks_exact_mut(GROUP).enumerate() {
-        let from = &x[group * GROUP..];
-        let mut numbers = [0.0_f32; GROUP];
-        if let Some(from) = from.first_chunk::<GROUP>() {
-            for p in 0..GROUP {
-                numbers[p] = from[p].load();
-            }
-        } else {
-            for (number, value) in numbers.iter_mut().zip(from) {
-                *number = value.load();
-            }
-        }
+        let numbers = group_of(&x[group * GROUP..]);
         let mut largest = [0.0_f32; 8];
         for part in numbers.as_chunks::<8>().0 {
             for lane in 0..8 {
@@ -265,14 +281,10 @@ fn round_row_body<T: Element, const FMA: bool>(
         let largest = largest.iter().fold(0.0_f32, |a, &b| if b > a { b } else { a });
         let scale = largest / 127.0;
         let inverse = if largest > 0.0 { 127.0 / largest } else { 0.0 };
-        let mut sum = 0;
         for p in 0..GROUP {
-            // Adding and taking away 1.5 * 2^23 rounds to the nearest whole number.
-            let whole = (numbers[p] * inverse + 12_582_912.0) - 12_582_912.0;
-            let whole = whole as i32;
-            q[p] = whole as i8;
-            sum += whole;
+            q[p] = ((numbers[p] * inverse + NEAREST).to_bits() as i32 - NEAREST.to_bits() as i32) as i8;
         }
+        let sum: i32 = q.iter().map(|&whole| i32::from(whole)).sum();
         scales[group] = scale;
         offsets[group] = -offset * sum;
     }
@@ -418,6 +430,19 @@ mod tests {
                     );
                 }
             }
+        }
+    }
+
+    #[test]
+    fn rows_are_rounded_to_the_same_bits_everywhere() {
+        for k in [1, 31, 32, 33, 100, 576] {
+            let mut x = numbers(7, k);
+            x[k / 2] = -3.0;
+            let groups = groups(k);
+            let (mut q, mut scales, mut offsets) = (vec![0; groups * GROUP], vec![0.0; groups], vec![0; groups]);
+            round_row_body::<f32, false>(&x, 8, &mut q, &mut scales, &mut offsets);
+            let rows = Rows::round(&x, k, Bits::Four);
+            assert_eq!((rows.q, rows.scales, rows.offsets), (q, scales, offsets), "{k}");
         }
     }
 

@@ -109,3 +109,25 @@ fn tile<Y: Element, const R: usize, const P: usize, const FOUR: bool>(
         }
     }
 }
+
+/// [`round_row`](super::round_row), sixteen numbers at a time.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c")]
+pub(super) fn round_row<T: Element>(x: &[T], offset: i32, q: &mut [i8], scales: &mut [f32], offsets: &mut [i32]) {
+    for (group, q) in q.as_chunks_mut::<GROUP>().0.iter_mut().enumerate() {
+        let numbers = group_of(&x[group * GROUP..]);
+        // SAFETY: both halves of a group are sixteen numbers.
+        let halves = unsafe { [_mm512_loadu_ps(numbers.as_ptr()), _mm512_loadu_ps(numbers.as_ptr().add(16))] };
+        let [a, b] = halves.map(|half| _mm512_max_ps(_mm512_abs_ps(half), _mm512_setzero_ps()));
+        let largest = _mm512_reduce_max_ps(_mm512_max_ps(a, b));
+        let inverse = _mm512_set1_ps(if largest > 0.0 { 127.0 / largest } else { 0.0 });
+        let mut sum = _mm512_setzero_si512();
+        for (place, half) in halves.into_iter().enumerate() {
+            let whole = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(_mm512_mul_ps(half, inverse)));
+            // SAFETY: sixteen of the group's 32 places.
+            unsafe { _mm_storeu_si128(q.as_mut_ptr().add(place * 16).cast(), whole) };
+            sum = _mm512_add_epi32(sum, _mm512_cvtepi8_epi32(whole));
+        }
+        scales[group] = largest / 127.0;
+        offsets[group] = -offset * _mm512_reduce_add_epi32(sum);
+    }
+}
