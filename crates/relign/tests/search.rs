@@ -303,5 +303,5 @@ fn a_server_that_is_dead_or_stalls() {
         &server.url,
     ]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).contains("use a server that tells token ids"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("with --tokenizer MODEL they are"), "{}", stderr(&output));
 }

@@ -128,13 +128,16 @@ fn doctor_looks_at_a_server() {
         "/v1/completions" => Reply::Json(completion("ab")),
         _ => said("4"),
     });
-    let blind = Server::of("me", |call| match call.path.as_str() {
+    let python = Server::of("me", |_| said("4"));
+    let blind = Server::of("someone", |call| match call.path.as_str() {
         "/v1/completions" => Reply::Status(422, "", json!({"detail": "prompt must be text"}).to_string()),
         _ => said("4"),
     });
-    for (server, tells) in
-        [(&vllm, "takes and tells them, with log-probabilities"), (&blind, "got 422: prompt must be text")]
-    {
+    for (server, tells) in [
+        (&vllm, "takes and tells them, with log-probabilities"),
+        (&python, "llama-cpp-python takes no token ids"),
+        (&blind, "got 422: prompt must be text"),
+    ] {
         let output = relign(&["doctor", &server.url, "--json"]);
         assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
         let all = lines(&output);
