@@ -79,9 +79,14 @@ def decode():
                 peers.append(Peer("vllm", vllm_version(), functools.partial(vllm, *args)))
             name = f"{sequences} sequence{'s' if sequences > 1 else ''}, {dtype}"
             yield Case(name, "tokens/s", functools.partial(ours, *args), peers)
-    for weights, kind in [("int8", "q8_0"), ("q4", "q4_0")]:
-        theirs = Peer("llama.cpp", version("llama-cpp-python"), functools.partial(llama_cpp, kind, 1))
-        yield Case(f"1 sequence, {weights}", "tokens/s", functools.partial(ours, kinds[-1], 1, weights), [theirs])
+    for weights, kind, sequences in [("int8", "q8_0", 1), ("q4", "q4_0", 1), ("int8", "q8_0", 64)]:
+        peers = [Peer("llama.cpp", version("llama-cpp-python"), functools.partial(llama_cpp, kind, sequences))]
+        if sequences > 1:
+            # It has no such weights: the same model in full, as fast as it goes here.
+            full = functools.partial(transformers, kinds[-1], sequences)
+            peers.append(Peer("transformers", version("transformers"), full))
+        name = f"{sequences} sequence{'s' if sequences > 1 else ''}, {weights}"
+        yield Case(name, "tokens/s", functools.partial(ours, kinds[-1], sequences, weights), peers)
 
 
 def tree():

@@ -9,7 +9,7 @@ use tch::{Kind, Tensor};
 use crate::LoadError;
 use crate::kernels::element::{Element, view_mut};
 use crate::kernels::parallel::Shared;
-use crate::kernels::quantised::Room;
+use crate::kernels::{product::panels, quantised};
 use crate::parameters::Parameter;
 use crate::source::Source;
 
@@ -17,7 +17,8 @@ use crate::source::Source;
 pub(crate) enum Fill {
     F32(Shared<f32>),
     Bf16(Shared<bf16>),
-    Quantised(Room),
+    Panels(panels::Room),
+    Quantised(quantised::Room),
 }
 
 impl Fill {
@@ -42,6 +43,8 @@ impl Fill {
                 let to = unsafe { to.slice(range) };
                 to.iter_mut().zip(numbers).for_each(|(to, x)| *to = bf16::store(*x));
             }
+            // SAFETY: the caller's.
+            Self::Panels(room) => unsafe { room.rows(first, numbers) },
             // SAFETY: the caller's.
             Self::Quantised(room) => unsafe { room.rows(first, numbers) },
         }

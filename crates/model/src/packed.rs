@@ -6,13 +6,21 @@ use tch::{Device, Kind, Tensor};
 
 use crate::fill::Fill;
 use crate::kernels::element::{view, view_mut, with_element};
+use crate::kernels::product::panels::{self, Panels};
 use crate::kernels::product::{self, Operands};
 use crate::kernels::quantised::{self, Bits, Rows, Weights};
 use crate::ops::contiguous;
 
-/// A copy of a weight matrix `[out, in]` in fewer bits. Clones share its memory.
+/// A copy of a weight matrix `[out, in]` in another order or in fewer bits. Clones share its memory.
 #[derive(Debug)]
 pub(crate) enum Packed {
+    /// The same numbers in f32, in the order in which this CPU multiplies them fastest.
+    Panels {
+        /// Rows and columns.
+        shape: (usize, usize),
+        /// The numbers, panel by panel.
+        data: Tensor,
+    },
     /// Rounded to bf16 and widened as it is multiplied.
     Bf16(Tensor),
     /// 8 or 4 bits with a scale for every 32 weights.
@@ -35,6 +43,19 @@ impl Packed {
         let packed = Self::room(m as usize, k as usize, weight.kind(), weights)?;
         packed.refresh(weight);
         Some(packed)
+    }
+
+    /// Room for `[m, k]` weights in full, in another order than they are stored in; none where this CPU has no use for it.
+    pub(crate) fn panels(m: usize, k: usize, kind: Kind) -> Option<Self> {
+        (kind == Kind::Float && panels::are_wanted()).then(|| Self::Panels {
+            shape: (m, k),
+            data: Tensor::empty([panels::size(m, k) as i64], (Kind::Float, Device::Cpu)),
+        })
+    }
+
+    /// Whether the numbers are the weights themselves.
+    pub(crate) fn is_full(&self) -> bool {
+        matches!(self, Self::Panels { .. })
     }
 
     /// Room for a packed copy of `[m, k]` weights of type `kind`, or none where they are to be read as they are.
@@ -65,6 +86,7 @@ impl Packed {
         let of = |tensor: &Tensor| tensor.numel() * tensor.kind().elt_size_in_bytes();
         match self {
             Self::Bf16(copy) => of(copy),
+            Self::Panels { data, .. } => of(data),
             Self::Quantised { data, scales, .. } => of(data) + of(scales),
         }
     }
@@ -73,6 +95,7 @@ impl Packed {
     pub(crate) fn fill(&self) -> Fill {
         match self {
             Self::Bf16(copy) => Fill::plain(copy),
+            Self::Panels { shape: (m, k), data } => Fill::Panels(panels::Room::new(*m, *k, view_mut(data))),
             Self::Quantised { bits, shape: (m, k), data, scales } => {
                 Fill::Quantised(quantised::Room::new(*bits, *m, *k, view_mut(data), view_mut(scales)))
             }
@@ -83,6 +106,7 @@ impl Packed {
     pub(crate) fn refresh(&self, weight: &Tensor) {
         match self {
             Self::Bf16(copy) => copy.shallow_clone().copy_(weight),
+            Self::Panels { shape, data } => panels::pack(view(&contiguous(weight)), shape.1, view_mut(data)),
             Self::Quantised { bits, shape, data, scales } => {
                 let weight = contiguous(weight);
                 with_element!(weight.kind(), T => quantised::pack::<T>(*bits, view(&weight), shape.1, view_mut(data), view_mut(scales)));
@@ -93,6 +117,7 @@ impl Packed {
     pub(crate) fn shallow_clone(&self) -> Self {
         match self {
             Self::Bf16(copy) => Self::Bf16(copy.shallow_clone()),
+            Self::Panels { shape, data } => Self::Panels { shape: *shape, data: data.shallow_clone() },
             Self::Quantised { bits, shape, data, scales } => Self::Quantised {
                 bits: *bits,
                 shape: *shape,
@@ -107,6 +132,12 @@ impl Packed {
         let x = contiguous(x);
         let n = x.size()[0];
         match self {
+            Self::Panels { shape: (m, k), data } => {
+                let y = Tensor::empty([n, *m as i64], (kind, x.device()));
+                let weights = Panels { data: view(data), m: *m, k: *k };
+                with_element!(kind, T => panels::multiply::<T>(view(&x), weights, bias.map(view), view_mut(&y)));
+                y
+            }
             Self::Bf16(weight) => {
                 let wide = x.to_kind(Kind::Float);
                 let bias = bias.map(|b| b.to_kind(Kind::Float));

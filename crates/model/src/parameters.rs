@@ -85,6 +85,8 @@ pub(crate) enum Keep {
     Masters,
     /// As they are computed with; of linear layers only the packed copy where there is one.
     Computed,
+    /// The same, and full weights in the order that this CPU likes best.
+    Ordered,
 }
 
 /// Hands parameters to a family being built: makes them the first time, to be filled when all are there, then shares
@@ -96,6 +98,14 @@ pub struct Builder<'a> {
     weights: RolloutWeights,
     list: &'a mut Vec<Parameter>,
     index: BTreeMap<String, usize>,
+}
+
+/// Room for a packed copy of a matrix of `shape`, where it is to have one.
+fn room(keep: Keep, (m, k): (usize, usize), kind: Kind, weights: RolloutWeights) -> Option<Packed> {
+    match weights {
+        RolloutWeights::Full if keep == Keep::Ordered => Packed::panels(m, k, kind),
+        weights => Packed::room(m, k, kind, weights),
+    }
 }
 
 /// As what a parameter is used.
@@ -175,16 +185,16 @@ impl<'a> Builder<'a> {
         let loading = self.source.is_some();
         let weights = used.packed_as(self.weights);
         let parameter = &mut self.list[index];
-        if weights != RolloutWeights::Full && parameter.packed.is_none() {
+        if parameter.packed.is_none() {
             parameter.packed = if loading {
                 // An embedding that is the output matrix, too: its rows are read as they are as well.
                 let rows = parameter.compute.size()[0] as usize;
-                Packed::room(rows, parameter.width, parameter.master.kind(), weights)
+                room(self.keep, (rows, parameter.width), parameter.master.kind(), weights)
             } else {
                 Packed::of(&parameter.master, weights)
             };
         }
-        let packed = parameter.packed.as_ref().filter(|_| weights != RolloutWeights::Full);
+        let packed = parameter.packed.as_ref().filter(|packed| packed.is_full() == (weights == RolloutWeights::Full));
         Linear { weight: parameter.compute.shallow_clone(), bias, packed: packed.map(Packed::shallow_clone) }
     }
 
@@ -210,8 +220,8 @@ impl<'a> Builder<'a> {
         let width = rest.iter().product();
         let stored = if self.keep == Keep::Masters { Kind::Float } else { self.kind };
         // Where only what is computed with is kept, a packed matrix has no plain copy.
-        let packed = (self.keep == Keep::Computed && used != Use::Plain)
-            .then(|| Packed::room(first, width, stored, used.packed_as(self.weights)))
+        let packed = (self.keep != Keep::Masters && used != Use::Plain)
+            .then(|| room(self.keep, (first, width), stored, used.packed_as(self.weights)))
             .flatten();
         let plain = if packed.is_some() { vec![0] } else { shape(first).iter().map(|&n| n as i64).collect::<Vec<_>>() };
         let master = Tensor::empty(&plain, (stored, Device::Cpu));

@@ -92,6 +92,22 @@ impl Policy {
         Self::read(config, source, kind, Keep::Computed, weights)
     }
 
+    /// As [`load_to_sample`](Self::load_to_sample), for an engine on this machine's CPU: where that multiplies full
+    /// weights faster in another order than checkpoints have, linear layers keep that order alone, and none of them has
+    /// a [plain weight](crate::Linear::weight).
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_to_generate(
+        config: &Config,
+        source: &dyn Source,
+        kind: Kind,
+        weights: RolloutWeights,
+    ) -> Result<Self, LoadError> {
+        let keep = if has_kernels(Device::Cpu) { Keep::Ordered } else { Keep::Computed };
+        Self::read(config, source, kind, keep, weights)
+    }
+
     fn read(
         config: &Config,
         source: &dyn Source,

@@ -82,7 +82,7 @@ impl Loaded {
         weights: RolloutWeights,
     ) -> anyhow::Result<Self> {
         let (device, kind) = compute.into().open(weights)?;
-        Self::read(model, base, &|config, source| Policy::load_to_sample(config, source, kind, weights)?.on(device))
+        Self::read(model, base, &|config, source| load_to_sample(config, source, kind, weights, device))
     }
 
     /// A model of the shape that a GGUF file's header tells, its weights drawn at random: for measurements of what
@@ -101,8 +101,7 @@ impl Loaded {
         let tokenizer = Arc::new(checkpoint.tokenizer()?);
         let bar = models::progress::numbers("drawing the weights", numbers(&checkpoint)?);
         let source = Watched { of: &Random(&checkpoint), bar: &bar };
-        let policy = Policy::load_to_sample(checkpoint.config(), &source, kind, weights)
-            .and_then(|policy| policy.on(device))
+        let policy = load_to_sample(checkpoint.config(), &source, kind, weights, device)
             .with_context(|| format!("model {}", path.display()))?;
         bar.finish_and_clear();
         Ok(Self { path, policy, tokenizer })
@@ -136,6 +135,20 @@ impl Loaded {
     /// If the options leave no room to work in.
     pub(crate) fn engine_with(&mut self, weights: RolloutWeights, options: &EngineOptions) -> anyhow::Result<Engine> {
         engine_with(&mut self.policy, &self.tokenizer, weights, options)
+    }
+}
+
+/// A policy on `device` that only engines read.
+fn load_to_sample(
+    config: &Config,
+    source: &dyn Source,
+    kind: Kind,
+    weights: RolloutWeights,
+    device: relign_model::Device,
+) -> Result<Policy, LoadError> {
+    match device {
+        relign_model::Device::Cpu => Policy::load_to_generate(config, source, kind, weights),
+        device => Policy::load_to_sample(config, source, kind, weights)?.on(device),
     }
 }
 

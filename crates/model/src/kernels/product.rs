@@ -6,6 +6,7 @@
 //! chooses its kernel by the number of rows, does not promise that.
 
 pub(crate) mod outer;
+pub(crate) mod panels;
 mod units;
 
 use half::bf16;
@@ -13,7 +14,7 @@ use half::bf16;
 use super::element::Element;
 use super::parallel::{Shared, ranges};
 use super::{Level, level};
-use units::{PairedBf16, Plain, Wide256, Wide512};
+use units::{PairedBf16, Plain, Wide512};
 
 /// Fewer weight rows than this are not worth another thread.
 const GRAIN: usize = 32;
@@ -55,28 +56,59 @@ pub(crate) fn multiply<X: Factor, W: Factor, Y: Element>(operands: Operands<'_, 
     let (n, m) = (x.len() / k, weight.len() / k);
     assert!(y.len() == n * m && bias.is_none_or(|b| b.len() == m), "an output per row and weight row");
     let y = Shared::new(y);
-    ranges(m, GRAIN, &|range| {
-        part(operands, range.start, range.end, &|row, column, sums| {
-            // SAFETY: each thread has its own weight rows, so its own columns.
-            let out = unsafe { y.slice(row * m + column..row * m + column + sums.len()) };
-            match bias {
-                Some(bias) => {
-                    for ((out, sum), bias) in out.iter_mut().zip(sums).zip(&bias[column..]) {
-                        *out = Y::store(sum + bias.load());
-                    }
-                }
-                None => {
-                    for (out, sum) in out.iter_mut().zip(sums) {
-                        *out = Y::store(*sum);
-                    }
-                }
-            }
-        });
-    });
+    let store = finish(m, bias, &y);
+    if panels::are_wanted() {
+        let x = as_f32(x);
+        return ranges(m, GRAIN, &|range| panels::part(&x, panels::Rows { weight, k }, range.start, range.end, &store));
+    }
+    ranges(m, GRAIN, &|range| part(operands, range.start, range.end, &store));
 }
 
 /// Takes sums: their row, the first one's column, and the sums from there on.
 type Store<'a> = &'a dyn Fn(usize, usize, &[f32]);
+
+/// Puts sums into `y` `[n, m]`, the bias added.
+fn finish<'a, X: Element, Y: Element>(
+    m: usize,
+    bias: Option<&'a [X]>,
+    y: &'a Shared<Y>,
+) -> impl Fn(usize, usize, &[f32]) + Sync + 'a {
+    move |row, column, sums| {
+        // SAFETY: each thread has its own weight rows, so its own columns.
+        let out = unsafe { y.slice(row * m + column..row * m + column + sums.len()) };
+        match bias {
+            Some(bias) => {
+                for ((out, sum), bias) in out.iter_mut().zip(sums).zip(&bias[column..]) {
+                    *out = Y::store(sum + bias.load());
+                }
+            }
+            None => {
+                for (out, sum) in out.iter_mut().zip(sums) {
+                    *out = Y::store(*sum);
+                }
+            }
+        }
+    }
+}
+
+/// Numbers as f32: themselves, or a wider copy.
+fn as_f32<X: Factor>(numbers: &[X]) -> std::borrow::Cow<'_, [f32]> {
+    if !X::PAIRED {
+        assert!(size_of::<X>() == size_of::<f32>());
+        // SAFETY: a factor that is not bf16 is f32.
+        return unsafe { std::slice::from_raw_parts(numbers.as_ptr().cast::<f32>(), numbers.len()) }.into();
+    }
+    let mut wide = vec![0.0; numbers.len()];
+    {
+        let wide = Shared::new(&mut wide);
+        ranges(numbers.len(), 1 << 14, &|range| {
+            // SAFETY: each thread has its own range.
+            let wide = unsafe { wide.slice(range.clone()) };
+            wide.iter_mut().zip(&numbers[range]).for_each(|(wide, number)| *wide = number.load());
+        });
+    }
+    wide.into()
+}
 
 /// Sums of weight rows `from..to`, with the best unit of this CPU.
 fn part<X: Factor, W: Factor>(o: Operands<'_, X, W>, from: usize, to: usize, store: Store<'_>) {
@@ -92,22 +124,14 @@ fn part<X: Factor, W: Factor>(o: Operands<'_, X, W>, from: usize, to: usize, sto
             // SAFETY: this function's features are the unit's.
             unsafe { columns::<Wide512<X, W>>(o, from, to, store) }
         }
-        #[target_feature(enable = "avx2,fma,f16c")]
-        fn avx2<X: Factor, W: Factor>(o: Operands<'_, X, W>, from: usize, to: usize, store: Store<'_>) {
-            // SAFETY: this function's features are the unit's.
-            unsafe { columns::<Wide256<X, W>>(o, from, to, store) }
-        }
         if X::PAIRED && W::PAIRED && crate::has_bf16_products() {
             let (x, weight) = (as_bf16(o.x), as_bf16(o.weight));
             // SAFETY: the features were seen.
             return unsafe { paired(Operands { x, weight, bias: None, k: o.k }, from, to, store) };
         }
-        match level() {
+        if level() == Level::Avx512 {
             // SAFETY: `level` has seen these features.
-            Level::Avx512 => return unsafe { avx512(o, from, to, store) },
-            // SAFETY: `level` has seen these features.
-            Level::Avx2 => return unsafe { avx2(o, from, to, store) },
-            Level::Baseline => {}
+            return unsafe { avx512(o, from, to, store) };
         }
     }
     // SAFETY: the plain unit needs no features.
@@ -352,12 +376,11 @@ mod tests {
         fn units<X: Factor, W: Factor>(name: &str) {
             check::<X, W>(name, &|o, y| multiply(o, y));
             check::<X, W>(name, &|o, y| with(columns::<Plain<X, W>>, o, y));
-            #[cfg(target_arch = "x86_64")]
-            if level() == Level::Baseline {
-                eprintln!("SKIPPED: products in vectors of 256 bits; this CPU has no AVX2");
-            } else {
-                check::<X, W>(name, &|o, y| with(columns::<Wide256<X, W>>, o, y));
-            }
+            check::<X, W>(name, &|o, y| {
+                let m = o.weight.len() / o.k;
+                let y = Shared::new(y);
+                panels::part(&as_f32(o.x), panels::Rows { weight: o.weight, k: o.k }, 0, m, &finish(m, o.bias, &y));
+            });
             #[cfg(target_arch = "x86_64")]
             if level() == Level::Avx512 {
                 check::<X, W>(name, &|o, y| with(columns::<Wide512<X, W>>, o, y));

@@ -226,12 +226,6 @@ impl Rows {
                         )
                     };
                     let x = &x[row * k..(row + 1) * k];
-                    #[cfg(target_arch = "x86_64")]
-                    if super::level() == super::Level::Avx512 {
-                        // SAFETY: `level` has seen the features.
-                        unsafe { vnni::round_row(x, bits.offset(), q, scales, offsets) };
-                        continue;
-                    }
                     round_row(x, bits.offset(), q, scales, offsets);
                 }
             });
@@ -259,16 +253,21 @@ fn group_of<T: Element>(from: &[T]) -> [f32; GROUP] {
 /// 1.5 * 2^23: the sum with a small number ends in the whole number nearest to that.
 const NEAREST: f32 = 12_582_912.0;
 
-super::dispatch! { fn round_row<T: Element>(x: &[T], offset: i32, q: &mut [i8], scales: &mut [f32], offsets: &mut [i32]) = round_row_body }
+/// Rounds a row, group by group: `q` `[groups, GROUP]`, `scales` and `offsets` `[groups]`.
+fn round_row<T: Element>(x: &[T], offset: i32, q: &mut [i8], scales: &mut [f32], offsets: &mut [i32]) {
+    #[cfg(target_arch = "x86_64")]
+    match super::level() {
+        // SAFETY: `level` has seen the features.
+        super::Level::Avx512 => return unsafe { vnni::round_row(x, offset, q, scales, offsets) },
+        // SAFETY: `level` has seen the features.
+        super::Level::Avx2 => return unsafe { avx2::round_row(x, offset, q, scales, offsets) },
+        super::Level::Baseline => {}
+    }
+    round_row_plain(x, offset, q, scales, offsets);
+}
 
-#[inline(always)]
-fn round_row_body<T: Element, const FMA: bool>(
-    x: &[T],
-    offset: i32,
-    q: &mut [i8],
-    scales: &mut [f32],
-    offsets: &mut [i32],
-) {
+/// What the kernels compute.
+fn round_row_plain<T: Element>(x: &[T], offset: i32, q: &mut [i8], scales: &mut [f32], offsets: &mut [i32]) {
     for (group, q) in q.chunks_exact_mut(GROUP).enumerate() {
         let numbers = group_of(&x[group * GROUP..]);
         let mut largest = [0.0_f32; 8];
@@ -433,16 +432,28 @@ mod tests {
         }
     }
 
+    type Rounding = fn(&[f32], i32, &mut [i8], &mut [f32], &mut [i32]);
+
     #[test]
     fn rows_are_rounded_to_the_same_bits_everywhere() {
+        let mut ways: Vec<(&str, Rounding)> = vec![("best", round_row::<f32>)];
+        #[cfg(target_arch = "x86_64")]
+        if super::super::level() != super::super::Level::Baseline {
+            // SAFETY: `level` has seen AVX2.
+            ways.push(("avx2", |x, o, q, s, os| unsafe { avx2::round_row::<f32>(x, o, q, s, os) }));
+        }
         for k in [1, 31, 32, 33, 100, 576] {
             let mut x = numbers(7, k);
             x[k / 2] = -3.0;
             let groups = groups(k);
-            let (mut q, mut scales, mut offsets) = (vec![0; groups * GROUP], vec![0.0; groups], vec![0; groups]);
-            round_row_body::<f32, false>(&x, 8, &mut q, &mut scales, &mut offsets);
-            let rows = Rows::round(&x, k, Bits::Four);
-            assert_eq!((rows.q, rows.scales, rows.offsets), (q, scales, offsets), "{k}");
+            let room = || (vec![0; groups * GROUP], vec![0.0; groups], vec![0; groups]);
+            let mut expected = room();
+            round_row_plain(&x, 8, &mut expected.0, &mut expected.1, &mut expected.2);
+            for (name, way) in &ways {
+                let mut got = room();
+                way(&x, 8, &mut got.0, &mut got.1, &mut got.2);
+                assert_eq!(got, expected, "{name} {k}");
+            }
         }
     }
 

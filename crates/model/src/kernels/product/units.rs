@@ -48,7 +48,7 @@ impl<X: Element, W: Element> Unit for Plain<X, W> {
 }
 
 #[cfg(target_arch = "x86_64")]
-pub(crate) use x86::{PairedBf16, Wide, Wide256, Wide512};
+pub(crate) use x86::{PairedBf16, Wide, Wide512};
 
 #[cfg(not(target_arch = "x86_64"))]
 pub(crate) trait Wide {}
@@ -110,74 +110,6 @@ mod x86 {
             unsafe {
                 let part = _mm256_maskz_loadu_epi16((1_u16 << n) - 1, from.cast());
                 _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(part)))
-            }
-        }
-    }
-
-    /// AVX2: products in f32.
-    pub(crate) struct Wide256<X, W>(PhantomData<(X, W)>);
-
-    impl<X: Element + Wide, W: Element + Wide> Wide256<X, W> {
-        #[inline(always)]
-        unsafe fn part<T: Element + Wide>(from: *const T, n: usize) -> __m256 {
-            let mut whole = [T::default(); 8];
-            // SAFETY: the caller vouches for `n` numbers, fewer than eight.
-            unsafe {
-                std::ptr::copy_nonoverlapping(from, whole.as_mut_ptr(), n);
-                T::load_256(whole.as_ptr())
-            }
-        }
-    }
-
-    impl<X: Element + Wide, W: Element + Wide> Unit for Wide256<X, W> {
-        type X = X;
-        type W = W;
-        const STEP: usize = 8;
-        const ROWS: usize = 3;
-        type Xs = __m256;
-        type Ws = __m256;
-        type Sum = __m256;
-
-        #[inline(always)]
-        unsafe fn zero() -> __m256 {
-            // SAFETY: the caller vouches for the CPU.
-            unsafe { _mm256_setzero_ps() }
-        }
-        #[inline(always)]
-        unsafe fn load_x(from: *const X) -> __m256 {
-            // SAFETY: passed on.
-            unsafe { X::load_256(from) }
-        }
-        #[inline(always)]
-        unsafe fn load_w(from: *const W) -> __m256 {
-            // SAFETY: passed on.
-            unsafe { W::load_256(from) }
-        }
-        #[inline(always)]
-        unsafe fn part_x(from: *const X, n: usize) -> __m256 {
-            // SAFETY: passed on.
-            unsafe { Self::part(from, n) }
-        }
-        #[inline(always)]
-        unsafe fn part_w(from: *const W, n: usize) -> __m256 {
-            // SAFETY: passed on.
-            unsafe { Self::part(from, n) }
-        }
-        #[inline(always)]
-        unsafe fn add(sum: __m256, x: __m256, w: __m256) -> __m256 {
-            // SAFETY: the caller vouches for the CPU.
-            unsafe { _mm256_fmadd_ps(x, w, sum) }
-        }
-        #[inline(always)]
-        unsafe fn totals([a, b, c, d]: [__m256; 4]) -> [f32; 4] {
-            // SAFETY: the caller vouches for the CPU.
-            unsafe {
-                let ab = _mm256_add_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
-                let cd = _mm256_add_ps(_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
-                let (ab, cd) = (_mm256_castps_pd(ab), _mm256_castps_pd(cd));
-                let low = _mm256_castpd_ps(_mm256_unpacklo_pd(ab, cd));
-                let high = _mm256_castpd_ps(_mm256_unpackhi_pd(ab, cd));
-                halves(_mm256_add_ps(low, high))
             }
         }
     }

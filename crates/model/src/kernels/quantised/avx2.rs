@@ -4,6 +4,9 @@ use std::arch::x86_64::*;
 
 use super::*;
 
+/// Rows of `x` in the tallest tile.
+const TALL: usize = 4;
+
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn panels<Y: Element>(
     rows: &Rows,
@@ -18,13 +21,12 @@ pub(super) fn panels<Y: Element>(
         for panel in range.clone() {
             let mut row = first;
             while row < end {
-                let many = (end - row).min(2);
-                match (many, w.bits) {
-                    (1, Bits::Eight) => tile::<Y, 1, false>(rows, w, bias, row, panel, y),
-                    (1, Bits::Four) => tile::<Y, 1, true>(rows, w, bias, row, panel, y),
-                    (_, Bits::Eight) => tile::<Y, 2, false>(rows, w, bias, row, panel, y),
-                    (_, Bits::Four) => tile::<Y, 2, true>(rows, w, bias, row, panel, y),
-                }
+                let many = (end - row).min(TALL);
+                macro_rules! run { ($($r:literal)*) => { match (many, w.bits) { $(
+                    ($r, Bits::Eight) => tile::<Y, $r, false>(rows, w, bias, row, panel, y),
+                    ($r, Bits::Four) => tile::<Y, $r, true>(rows, w, bias, row, panel, y),
+                )* _ => unreachable!("a tile has one to four rows") } } }
+                run!(1 2 3 4);
                 row += many;
             }
         }
@@ -32,8 +34,7 @@ pub(super) fn panels<Y: Element>(
     }
 }
 
-/// `R` rows with a panel. Bytes are multiplied in halves of 4 bits: eight products of a half (at most 15) and a byte
-/// (at most 127) sum to less than 2^15, so that the 16-bit sums of a group never overflow.
+/// `R` rows with a panel, of which each half passes by itself: so all sums stay in registers.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
 fn tile<Y: Element, const R: usize, const FOUR: bool>(
@@ -45,58 +46,140 @@ fn tile<Y: Element, const R: usize, const FOUR: bool>(
     y: &Shared<Y>,
 ) {
     let groups = groups(w.k);
-    let group_bytes = if FOUR { 256 } else { 512 };
+    let group_bytes = w.bits.group_bytes();
     let x: [&[i8]; R] = std::array::from_fn(|r| &rows.q[(row + r) * groups * GROUP..][..groups * GROUP]);
+    let offsets: [&[i32]; R] = std::array::from_fn(|r| &rows.offsets[(row + r) * groups..][..groups]);
+    let x_scales: [&[f32]; R] = std::array::from_fn(|r| &rows.scales[(row + r) * groups..][..groups]);
     let data = &w.data[panel * groups * group_bytes..][..groups * group_bytes];
     let scales = &w.scales[panel * groups * PANEL..][..groups * PANEL];
-    let (low, ones) = (_mm256_set1_epi8(0x0f), _mm256_set1_epi16(1));
-    let mut sums = [[_mm256_setzero_ps(); 2]; R];
-    for group in 0..groups {
-        let zero = [[_mm256_setzero_si256(); 2]; R];
-        let (mut lows, mut highs) = (zero, zero);
-        for q in 0..group_bytes / 64 {
-            for half in 0..2 {
-                // SAFETY: within the group, which the slices above hold.
-                unsafe {
-                    let both = _mm256_loadu_si256(data.as_ptr().add(group * group_bytes + q * 64 + half * 32).cast());
-                    let (lo, hi) = (_mm256_and_si256(both, low), _mm256_and_si256(_mm256_srli_epi16::<4>(both), low));
-                    for r in 0..R {
-                        let at = x[r].as_ptr().add(group * GROUP + if FOUR { q * 8 } else { q * 4 });
-                        let first = _mm256_set1_epi32(at.cast::<i32>().read_unaligned());
-                        lows[r][half] = _mm256_add_epi16(lows[r][half], _mm256_maddubs_epi16(lo, first));
-                        if FOUR {
-                            let second = _mm256_set1_epi32(at.add(4).cast::<i32>().read_unaligned());
-                            lows[r][half] = _mm256_add_epi16(lows[r][half], _mm256_maddubs_epi16(hi, second));
-                        } else {
-                            highs[r][half] = _mm256_add_epi16(highs[r][half], _mm256_maddubs_epi16(hi, first));
-                        }
-                    }
+    let mut out = [[0.0; PANEL]; R];
+    for half in 0..2 {
+        let mut sums = [_mm256_setzero_ps(); R];
+        for group in 0..groups {
+            // SAFETY: `group < groups`, and all slices were cut to `groups` groups above; every load stays within its
+            // group.
+            unsafe {
+                let x = x.map(|x| x.as_ptr().add(group * GROUP));
+                let data = data.as_ptr().add(group * group_bytes + half * 32);
+                let whole = if FOUR {
+                    four_bits(x, data, offsets.map(|offsets| *offsets.get_unchecked(group)))
+                } else {
+                    eight_bits(x, data)
+                };
+                let scale = _mm256_cvtph_ps(_mm_loadu_si128(scales.as_ptr().add(group * PANEL + half * 8).cast()));
+                for r in 0..R {
+                    let scale = _mm256_mul_ps(scale, _mm256_set1_ps(*x_scales[r].get_unchecked(group)));
+                    sums[r] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(whole[r]), scale, sums[r]);
                 }
             }
         }
-        for half in 0..2 {
-            // SAFETY: eight scales of the group's sixteen.
-            let scale =
-                unsafe { _mm256_cvtph_ps(_mm_loadu_si128(scales.as_ptr().add(group * PANEL + half * 8).cast())) };
+        for r in 0..R {
+            // SAFETY: eight numbers into half of the room for sixteen.
+            unsafe { _mm256_storeu_ps(out[r].as_mut_ptr().add(half * 8), sums[r]) };
+        }
+    }
+    for (r, out) in out.iter().enumerate() {
+        store(w.m, bias, row + r, panel, out, y);
+    }
+}
+
+/// Four numbers of a row, eight times.
+///
+/// # Safety
+/// There are four.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+unsafe fn spread(from: *const i8) -> __m256i {
+    // SAFETY: the caller's.
+    _mm256_set1_epi32(unsafe { from.cast::<i32>().read_unaligned() })
+}
+
+/// Sums of a group with half a panel. A weight's magnitude is multiplied by a number with the weight's sign: two such
+/// products are at most 2 x 127 x 127, less than 2^15, where products of offset weights would overflow 16 bits.
+///
+/// # Safety
+/// Each `x` has a group, and `data` half a panel's.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+unsafe fn eight_bits<const R: usize>(x: [*const i8; R], data: *const u8) -> [__m256i; R] {
+    let (ones, offset) = (_mm256_set1_epi16(1), _mm256_set1_epi8(-128));
+    let mut whole = [_mm256_setzero_si256(); R];
+    for q in 0..GROUP / 4 {
+        // SAFETY: within the group.
+        unsafe {
+            let weights = _mm256_xor_si256(_mm256_loadu_si256(data.add(q * 64).cast()), offset);
+            let sizes = _mm256_abs_epi8(weights);
             for r in 0..R {
-                let place = (row + r) * groups + group;
-                let mut whole = _mm256_madd_epi16(lows[r][half], ones);
-                if !FOUR {
-                    whole = _mm256_add_epi32(whole, _mm256_slli_epi32::<4>(_mm256_madd_epi16(highs[r][half], ones)));
-                }
-                whole = _mm256_add_epi32(whole, _mm256_set1_epi32(rows.offsets[place]));
-                let scale = _mm256_mul_ps(scale, _mm256_set1_ps(rows.scales[place]));
-                sums[r][half] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(whole), scale, sums[r][half]);
+                let signed = _mm256_sign_epi8(spread(x[r].add(q * 4)), weights);
+                let pairs = _mm256_maddubs_epi16(sizes, signed);
+                whole[r] = _mm256_add_epi32(whole[r], _mm256_madd_epi16(pairs, ones));
             }
         }
     }
-    for r in 0..R {
-        let mut out = [0.0; PANEL];
-        // SAFETY: twice eight numbers into room for sixteen.
+    whole
+}
+
+/// Sums of a group with half a panel. Eight products of 4 bits (at most 15) and 8 bits (at most 127) sum to less than
+/// 2^15, so that the 16-bit sums of a group never overflow.
+///
+/// # Safety
+/// Each `x` has a group, and `data` half a panel's.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+unsafe fn four_bits<const R: usize>(x: [*const i8; R], data: *const u8, offsets: [i32; R]) -> [__m256i; R] {
+    let (low, ones) = (_mm256_set1_epi8(0x0f), _mm256_set1_epi16(1));
+    let mut pairs = [_mm256_setzero_si256(); R];
+    for q in 0..GROUP / 8 {
+        // SAFETY: within the group.
         unsafe {
-            _mm256_storeu_ps(out.as_mut_ptr(), sums[r][0]);
-            _mm256_storeu_ps(out.as_mut_ptr().add(8), sums[r][1]);
+            let both = _mm256_loadu_si256(data.add(q * 64).cast());
+            let first = _mm256_and_si256(both, low);
+            let second = _mm256_and_si256(_mm256_srli_epi16::<4>(both), low);
+            for r in 0..R {
+                let at = x[r].add(q * 8);
+                pairs[r] = _mm256_add_epi16(pairs[r], _mm256_maddubs_epi16(first, spread(at)));
+                pairs[r] = _mm256_add_epi16(pairs[r], _mm256_maddubs_epi16(second, spread(at.add(4))));
+            }
         }
-        store(w.m, bias, row + r, panel, &out, y);
+    }
+    let mut whole = pairs;
+    for r in 0..R {
+        whole[r] = _mm256_add_epi32(_mm256_madd_epi16(pairs[r], ones), _mm256_set1_epi32(offsets[r]));
+    }
+    whole
+}
+
+/// [`round_row`](super::round_row), eight numbers at a time.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) fn round_row<T: Element>(x: &[T], offset: i32, q: &mut [i8], scales: &mut [f32], offsets: &mut [i32]) {
+    let positive = _mm256_castsi256_ps(_mm256_set1_epi32(i32::MAX));
+    // What two rounds of packing within halves leave in disorder.
+    let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    for (group, q) in q.as_chunks_mut::<GROUP>().0.iter_mut().enumerate() {
+        let numbers = group_of(&x[group * GROUP..]);
+        // SAFETY: four times eight numbers are a group.
+        let parts: [__m256; 4] = std::array::from_fn(|part| unsafe { _mm256_loadu_ps(numbers.as_ptr().add(part * 8)) });
+        // A number that is none is never the larger one: `max` gives its second operand then.
+        let mut largest = _mm256_setzero_ps();
+        for part in parts {
+            largest = _mm256_max_ps(_mm256_and_ps(part, positive), largest);
+        }
+        let mut lanes = [0.0_f32; 8];
+        // SAFETY: eight numbers into room for eight.
+        unsafe { _mm256_storeu_ps(lanes.as_mut_ptr(), largest) };
+        let largest = lanes.iter().fold(0.0_f32, |a, &b| if b > a { b } else { a });
+        let inverse = _mm256_set1_ps(if largest > 0.0 { 127.0 / largest } else { 0.0 });
+        let [a, b, c, d] = parts.map(|part| _mm256_cvtps_epi32(_mm256_mul_ps(part, inverse)));
+        let whole = _mm256_packs_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
+        let whole = _mm256_permutevar8x32_epi32(whole, order);
+        // SAFETY: a group's 32 places.
+        unsafe { _mm256_storeu_si256(q.as_mut_ptr().cast(), whole) };
+        let pairs = _mm256_maddubs_epi16(_mm256_set1_epi8(1), whole);
+        let fours = _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+        let mut sums = [0_i32; 8];
+        // SAFETY: eight numbers into room for eight.
+        unsafe { _mm256_storeu_si256(sums.as_mut_ptr().cast(), fours) };
+        scales[group] = largest / 127.0;
+        offsets[group] = -offset * sums.iter().sum::<i32>();
     }
 }
