@@ -45,9 +45,14 @@ impl Packed {
         Some(packed)
     }
 
+    /// Whether this CPU multiplies full weights of type `kind` faster in another order.
+    pub(crate) fn is_reordered(kind: Kind) -> bool {
+        kind == Kind::Float && panels::are_wanted()
+    }
+
     /// Room for `[m, k]` weights in full, in another order than they are stored in; none where this CPU has no use for it.
     pub(crate) fn panels(m: usize, k: usize, kind: Kind) -> Option<Self> {
-        (kind == Kind::Float && panels::are_wanted()).then(|| Self::Panels {
+        Self::is_reordered(kind).then(|| Self::Panels {
             shape: (m, k),
             data: Tensor::empty([panels::size(m, k) as i64], (Kind::Float, Device::Cpu)),
         })

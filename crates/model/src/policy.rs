@@ -8,6 +8,7 @@ use crate::families::{FAMILIES, Family, FamilyEntry};
 use crate::fill::fill;
 use crate::kernels::adamw;
 use crate::kernels::element::{view, view_mut};
+use crate::packed::Packed;
 use crate::parameters::{Builder, Keep, Parameter};
 use crate::plain;
 use crate::source::Source;
@@ -104,8 +105,15 @@ impl Policy {
         kind: Kind,
         weights: RolloutWeights,
     ) -> Result<Self, LoadError> {
-        let keep = if has_kernels(Device::Cpu) { Keep::Ordered } else { Keep::Computed };
+        let keep = if Self::is_reordered(kind) { Keep::Ordered } else { Keep::Computed };
         Self::read(config, source, kind, keep, weights)
+    }
+
+    /// Whether [`load_to_generate`](Self::load_to_generate) keeps full weights of type `kind` in an order of their own.
+    /// An embedding that is the output matrix, too, is then kept in both.
+    #[must_use]
+    pub fn is_reordered(kind: Kind) -> bool {
+        has_kernels(Device::Cpu) && Packed::is_reordered(kind)
     }
 
     fn read(

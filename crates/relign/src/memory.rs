@@ -3,7 +3,7 @@
 
 use relign_core::{KvCache, Recipe, RolloutWeights};
 use relign_model::kv::KvPool;
-use relign_model::{Config, Kind};
+use relign_model::{Config, Kind, Policy};
 use serde::Serialize;
 
 /// libtorch, the tokenizer and the program itself.
@@ -92,7 +92,8 @@ pub(crate) fn weights_to_sample(config: &Config, kind: Kind, weights: RolloutWei
     // The output matrix stays at 8 bits where others have 4.
     let last = group(if weights == RolloutWeights::Q4 { RolloutWeights::Int8 } else { weights });
     // The embedding's rows are read as they are, also where they are the output matrix, which is packed beside them.
-    let tied = if last == 32 * plain { 0 } else { numbers.embedding };
+    let same = last == 32 * plain && !(weights == RolloutWeights::Full && Policy::is_reordered(kind));
+    let tied = if same { 0 } else { numbers.embedding };
     let output = if numbers.head > 0 { numbers.head } else { tied };
     (numbers.embedding + numbers.vectors) * plain / 8 + (numbers.linear / 32 * group(weights) + output / 32 * last) / 8
 }

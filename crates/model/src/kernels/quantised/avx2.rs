@@ -16,15 +16,19 @@ pub(super) fn panels<Y: Element>(
     y: &Shared<Y>,
 ) {
     let mut first = 0;
+    // A number that the compiler does not know: it would write all steps of a group out, and run out of registers.
+    let steps = std::hint::black_box(w.bits.group_bytes() / 64);
     while first < rows.n {
         let end = (first + ROWS_NEAR).min(rows.n);
+        let tiles = (end - first).div_ceil(TALL);
         for panel in range.clone() {
             let mut row = first;
             while row < end {
                 let many = (end - row).min(TALL);
+                send_for_next(w, panel, (row - first) / TALL, tiles);
                 macro_rules! run { ($($r:literal)*) => { match (many, w.bits) { $(
-                    ($r, Bits::Eight) => tile::<Y, $r, false>(rows, w, bias, row, panel, y),
-                    ($r, Bits::Four) => tile::<Y, $r, true>(rows, w, bias, row, panel, y),
+                    ($r, Bits::Eight) => tile::<Y, $r, false>(rows, w, bias, (row, panel, steps), y),
+                    ($r, Bits::Four) => tile::<Y, $r, true>(rows, w, bias, (row, panel, steps), y),
                 )* _ => unreachable!("a tile has one to four rows") } } }
                 run!(1 2 3 4);
                 row += many;
@@ -34,6 +38,15 @@ pub(super) fn panels<Y: Element>(
     }
 }
 
+/// Sends for a tile's share of the next panel, so that it is near when this one is done with.
+fn send_for_next(w: Weights<'_>, panel: usize, tile: usize, tiles: usize) {
+    let bytes = groups(w.k) * w.bits.group_bytes();
+    let share = bytes.div_ceil(tiles).next_multiple_of(64);
+    let from = (panel + 1) * bytes + (tile * share).min(bytes);
+    let end = (from + share).min((panel + 2) * bytes).min(w.data.len());
+    super::super::prefetch(w.data.get(from..end).unwrap_or_default());
+}
+
 /// `R` rows with a panel, of which each half passes by itself: so all sums stay in registers.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
@@ -41,15 +54,18 @@ fn tile<Y: Element, const R: usize, const FOUR: bool>(
     rows: &Rows,
     w: Weights<'_>,
     bias: Option<&[f32]>,
-    row: usize,
-    panel: usize,
+    (row, panel, steps): (usize, usize, usize),
     y: &Shared<Y>,
 ) {
     let groups = groups(w.k);
     let group_bytes = w.bits.group_bytes();
-    let x: [&[i8]; R] = std::array::from_fn(|r| &rows.q[(row + r) * groups * GROUP..][..groups * GROUP]);
-    let offsets: [&[i32]; R] = std::array::from_fn(|r| &rows.offsets[(row + r) * groups..][..groups]);
-    let x_scales: [&[f32]; R] = std::array::from_fn(|r| &rows.scales[(row + r) * groups..][..groups]);
+    // Loops, for closures with this function's features would not be inlined into `map` and `from_fn`.
+    let (mut x, mut offsets, mut x_scales) = ([&[][..]; R], [&[][..]; R], [&[][..]; R]);
+    for r in 0..R {
+        x[r] = &rows.q[(row + r) * groups * GROUP..][..groups * GROUP];
+        offsets[r] = &rows.offsets[(row + r) * groups..][..groups];
+        x_scales[r] = &rows.scales[(row + r) * groups..][..groups];
+    }
     let data = &w.data[panel * groups * group_bytes..][..groups * group_bytes];
     let scales = &w.scales[panel * groups * PANEL..][..groups * PANEL];
     let mut out = [[0.0; PANEL]; R];
@@ -59,13 +75,13 @@ fn tile<Y: Element, const R: usize, const FOUR: bool>(
             // SAFETY: `group < groups`, and all slices were cut to `groups` groups above; every load stays within its
             // group.
             unsafe {
-                let x = x.map(|x| x.as_ptr().add(group * GROUP));
+                let (mut numbers, mut own) = ([std::ptr::null(); R], [0; R]);
+                for r in 0..R {
+                    numbers[r] = x[r].as_ptr().add(group * GROUP);
+                    own[r] = *offsets[r].get_unchecked(group);
+                }
                 let data = data.as_ptr().add(group * group_bytes + half * 32);
-                let whole = if FOUR {
-                    four_bits(x, data, offsets.map(|offsets| *offsets.get_unchecked(group)))
-                } else {
-                    eight_bits(x, data)
-                };
+                let whole = if FOUR { four_bits(numbers, data, steps, own) } else { eight_bits(numbers, data, steps) };
                 let scale = _mm256_cvtph_ps(_mm_loadu_si128(scales.as_ptr().add(group * PANEL + half * 8).cast()));
                 for r in 0..R {
                     let scale = _mm256_mul_ps(scale, _mm256_set1_ps(*x_scales[r].get_unchecked(group)));
@@ -98,13 +114,13 @@ unsafe fn spread(from: *const i8) -> __m256i {
 /// products are at most 2 x 127 x 127, less than 2^15, where products of offset weights would overflow 16 bits.
 ///
 /// # Safety
-/// Each `x` has a group, and `data` half a panel's.
+/// Each `x` has a group, and `data` half a panel's, of `steps` steps.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-unsafe fn eight_bits<const R: usize>(x: [*const i8; R], data: *const u8) -> [__m256i; R] {
+unsafe fn eight_bits<const R: usize>(x: [*const i8; R], data: *const u8, steps: usize) -> [__m256i; R] {
     let (ones, offset) = (_mm256_set1_epi16(1), _mm256_set1_epi8(-128));
     let mut whole = [_mm256_setzero_si256(); R];
-    for q in 0..GROUP / 4 {
+    for q in 0..steps {
         // SAFETY: within the group.
         unsafe {
             let weights = _mm256_xor_si256(_mm256_loadu_si256(data.add(q * 64).cast()), offset);
@@ -123,13 +139,18 @@ unsafe fn eight_bits<const R: usize>(x: [*const i8; R], data: *const u8) -> [__m
 /// 2^15, so that the 16-bit sums of a group never overflow.
 ///
 /// # Safety
-/// Each `x` has a group, and `data` half a panel's.
+/// Each `x` has a group, and `data` half a panel's, of `steps` steps.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-unsafe fn four_bits<const R: usize>(x: [*const i8; R], data: *const u8, offsets: [i32; R]) -> [__m256i; R] {
+unsafe fn four_bits<const R: usize>(
+    x: [*const i8; R],
+    data: *const u8,
+    steps: usize,
+    offsets: [i32; R],
+) -> [__m256i; R] {
     let (low, ones) = (_mm256_set1_epi8(0x0f), _mm256_set1_epi16(1));
     let mut pairs = [_mm256_setzero_si256(); R];
-    for q in 0..GROUP / 8 {
+    for q in 0..steps {
         // SAFETY: within the group.
         unsafe {
             let both = _mm256_loadu_si256(data.add(q * 64).cast());

@@ -238,7 +238,8 @@ mod tests {
             };
             for kind in [Kind::Float, Kind::BFloat16] {
                 for (weights, word) in WEIGHTS {
-                    let policy = relign_model::Policy::load_to_sample(&config, &source, kind, weights).expect("loads");
+                    let policy =
+                        relign_model::Policy::load_to_generate(&config, &source, kind, weights).expect("loads");
                     let (said, held) = (memory::weights_to_sample(&config, kind, weights), policy.bytes() as u64);
                     assert!(
                         said.abs_diff(held) * 1000 < held,
