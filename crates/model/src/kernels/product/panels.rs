@@ -424,12 +424,13 @@ mod tests {
         let mut whole = vec![f32::NAN; size(m, k)];
         pack(&weight, k, &mut whole);
         let mut pieces = vec![f32::NAN; size(m, k)];
-        let room = Room::new(m, k, &mut pieces);
-        for (first, end) in [(0, 3), (3, 20), (20, 37)] {
-            // SAFETY: one thread, and the memory lives.
-            unsafe { room.rows(first, &weight[first * k..end * k]) };
+        {
+            let room = Room::new(m, k, &mut pieces);
+            for (first, end) in [(0, 3), (3, 20), (20, 37)] {
+                // SAFETY: one thread, and the memory lives.
+                unsafe { room.rows(first, &weight[first * k..end * k]) };
+            }
         }
-        drop(room);
         assert_eq!(pieces, whole);
     }
 }
