@@ -23,8 +23,13 @@ pub struct KvPool {
     dim: usize,
     kind: Kind,
     blocks: usize,
+    /// Blocks that the layers' memory holds, used or not.
+    reserved: usize,
     device: Device,
 }
+
+/// Memory that is asked for at once where what is not used costs nothing: growing within it copies nothing.
+const RESERVED_BYTES: usize = 1 << 30;
 
 /// Keys and values of a layer, and for 8 bits the scale of each position.
 #[derive(Debug)]
@@ -54,7 +59,7 @@ impl KvPool {
             KvCache::Int8 => Kind::Int8,
         };
         let (kv_heads, dim, device) = (config.kv_heads, config.head_dim, Device::Cpu);
-        let mut pool = Self { layers: Vec::new(), kv_heads, dim, kind, blocks: 0, device };
+        let mut pool = Self { layers: Vec::new(), kv_heads, dim, kind, blocks: 0, reserved: 0, device };
         pool.layers = (0..config.layers).map(|_| pool.room(0)).collect();
         pool
     }
@@ -62,7 +67,7 @@ impl KvPool {
     /// The same pool without blocks, in the memory of `device`.
     #[must_use]
     pub fn on(mut self, device: Device) -> Self {
-        (self.device, self.blocks) = (device, 0);
+        (self.device, self.blocks, self.reserved) = (device, 0, 0);
         self.layers = (0..self.layers.len()).map(|_| self.room(0)).collect();
         self
     }
@@ -101,14 +106,19 @@ impl KvPool {
     /// Makes room for `blocks` blocks; what is stored stays. Shrinking to 0 gives the memory back.
     pub fn resize(&mut self, blocks: usize) {
         let keep = blocks.min(self.blocks) as i64;
+        self.blocks = blocks;
+        if blocks > 0 && blocks <= self.reserved {
+            return;
+        }
+        let spare = if has_kernels(self.device) { RESERVED_BYTES / self.block_bytes() } else { 0 };
+        self.reserved = if blocks == 0 { 0 } else { blocks.max(spare) };
         for index in 0..self.layers.len() {
-            let layer = self.room(blocks);
+            let layer = self.room(self.reserved);
             for (to, from) in layer.tensors().into_iter().zip(self.layers[index].tensors()) {
                 to.narrow(0, 0, keep).copy_(&from.narrow(0, 0, keep));
             }
             self.layers[index] = layer;
         }
-        self.blocks = blocks;
     }
 
     /// Copies a block's content, all layers, to another.

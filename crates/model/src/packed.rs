@@ -6,19 +6,22 @@ use tch::{Device, Kind, Tensor};
 
 use crate::fill::Fill;
 use crate::kernels::element::{view, view_mut, with_element};
-use crate::kernels::product::panels::{self, Panels};
+use crate::kernels::product::panels::{self, Panels, Word};
 use crate::kernels::product::{self, Operands};
 use crate::kernels::quantised::{self, Bits, Rows, Weights};
+use crate::kernels::{Level, level};
 use crate::ops::contiguous;
 
 /// A copy of a weight matrix `[out, in]` in another order or in fewer bits. Clones share its memory.
 #[derive(Debug)]
 pub(crate) enum Packed {
-    /// The same numbers in f32, in the order in which this CPU multiplies them fastest.
+    /// The same numbers in the order in which this CPU multiplies them fastest.
     Panels {
         /// Rows and columns.
         shape: (usize, usize),
-        /// The numbers, panel by panel.
+        /// What a word holds.
+        word: Word,
+        /// The words, panel by panel, as if they were numbers in f32.
         data: Tensor,
     },
     /// Rounded to bf16 and widened as it is multiplied.
@@ -47,14 +50,24 @@ impl Packed {
 
     /// Whether this CPU multiplies full weights of type `kind` faster in another order.
     pub(crate) fn is_reordered(kind: Kind) -> bool {
-        kind == Kind::Float && panels::are_wanted()
+        Self::word(kind).is_some()
+    }
+
+    /// As what weights of type `kind` are put into panels; none where this CPU has no use for them.
+    fn word(kind: Kind) -> Option<Word> {
+        match kind {
+            Kind::Float if level() != Level::Baseline => Some(Word::Single),
+            Kind::BFloat16 if crate::has_bf16_products() => Some(Word::Pair),
+            _ => None,
+        }
     }
 
     /// Room for `[m, k]` weights in full, in another order than they are stored in; none where this CPU has no use for it.
     pub(crate) fn panels(m: usize, k: usize, kind: Kind) -> Option<Self> {
-        Self::is_reordered(kind).then(|| Self::Panels {
+        Self::word(kind).map(|word| Self::Panels {
             shape: (m, k),
-            data: Tensor::empty([panels::size(m, k) as i64], (Kind::Float, Device::Cpu)),
+            word,
+            data: Tensor::empty([panels::size(m, k, word) as i64], (Kind::Float, Device::Cpu)),
         })
     }
 
@@ -100,7 +113,9 @@ impl Packed {
     pub(crate) fn fill(&self) -> Fill {
         match self {
             Self::Bf16(copy) => Fill::plain(copy),
-            Self::Panels { shape: (m, k), data } => Fill::Panels(panels::Room::new(*m, *k, view_mut(data))),
+            Self::Panels { shape: (m, k), word, data } => {
+                Fill::Panels(panels::Room::new(*m, *k, *word, view_mut(data)))
+            }
             Self::Quantised { bits, shape: (m, k), data, scales } => {
                 Fill::Quantised(quantised::Room::new(*bits, *m, *k, view_mut(data), view_mut(scales)))
             }
@@ -111,7 +126,10 @@ impl Packed {
     pub(crate) fn refresh(&self, weight: &Tensor) {
         match self {
             Self::Bf16(copy) => copy.shallow_clone().copy_(weight),
-            Self::Panels { shape, data } => panels::pack(view(&contiguous(weight)), shape.1, view_mut(data)),
+            Self::Panels { shape, word, data } => {
+                let weight = contiguous(weight);
+                with_element!(weight.kind(), T => panels::pack::<T>(view(&weight), shape.1, *word, view_mut(data)));
+            }
             Self::Quantised { bits, shape, data, scales } => {
                 let weight = contiguous(weight);
                 with_element!(weight.kind(), T => quantised::pack::<T>(*bits, view(&weight), shape.1, view_mut(data), view_mut(scales)));
@@ -122,7 +140,9 @@ impl Packed {
     pub(crate) fn shallow_clone(&self) -> Self {
         match self {
             Self::Bf16(copy) => Self::Bf16(copy.shallow_clone()),
-            Self::Panels { shape, data } => Self::Panels { shape: *shape, data: data.shallow_clone() },
+            Self::Panels { shape, word, data } => {
+                Self::Panels { shape: *shape, word: *word, data: data.shallow_clone() }
+            }
             Self::Quantised { bits, shape, data, scales } => Self::Quantised {
                 bits: *bits,
                 shape: *shape,
@@ -137,10 +157,12 @@ impl Packed {
         let x = contiguous(x);
         let n = x.size()[0];
         match self {
-            Self::Panels { shape: (m, k), data } => {
+            Self::Panels { shape: (m, k), word, data } => {
                 let y = Tensor::empty([n, *m as i64], (kind, x.device()));
-                let weights = Panels { data: view(data), m: *m, k: *k };
-                with_element!(kind, T => panels::multiply::<T>(view(&x), weights, bias.map(view), view_mut(&y)));
+                let weights = Panels { data: view(data), m: *m, k: *k, word: *word };
+                with_element!(x.kind(), X => with_element!(kind, Y => {
+                    panels::multiply::<X, Y>(view(&x), weights, bias.map(view), view_mut(&y));
+                }));
                 y
             }
             Self::Bf16(weight) => {

@@ -163,20 +163,22 @@ fn logits_are_transformers() {
 #[test]
 fn an_engines_order_of_weights_changes_no_bit() {
     let full = relign_core::RolloutWeights::Full;
-    for (family, variants) in &fixture().families {
-        let variant = &variants[0];
-        let [plain, ordered] = [false, true].map(|ordered| {
-            let mut policy = load_by(family, variant, &|config, source| match ordered {
-                true => Policy::load_to_generate(config, source, Kind::Float, full),
-                false => Policy::load(config, source, Kind::Float),
+    for kind in [Kind::Float, Kind::BFloat16] {
+        for (family, variants) in &fixture().families {
+            let variant = &variants[0];
+            let [plain, ordered] = [false, true].map(|ordered| {
+                let mut policy = load_by(family, variant, &|config, source| match ordered {
+                    true => Policy::load_to_generate(config, source, kind, full),
+                    false => Policy::load(config, source, kind),
+                });
+                let model = policy.family();
+                floats(&paged(&mut policy, &*model, &variant.logits[0].ids))
             });
-            let model = policy.family();
-            floats(&paged(&mut policy, &*model, &variant.logits[0].ids))
-        });
-        assert_eq!(plain, ordered, "{family}");
-    }
-    if !Policy::is_reordered(Kind::Float) {
-        eprintln!("SKIPPED: this CPU multiplies weights in the checkpoint's order, so two equal loads were compared");
+            assert_eq!(plain, ordered, "{family} in {kind:?}");
+        }
+        if !Policy::is_reordered(kind) {
+            eprintln!("SKIPPED: this CPU multiplies {kind:?} in the checkpoint's order, so equal loads were compared");
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use half::bf16;
 
 use super::element::{Element, Stored};
+use super::lanes::Lanes;
 
 /// A type that cached numbers are stored in; 8 bits share a scale for each position of a head.
 pub(crate) trait Cached: Stored + Default {
@@ -10,6 +11,12 @@ pub(crate) trait Cached: Stored + Default {
     const SCALED: bool;
 
     fn widen(self) -> f32;
+
+    /// A vector of numbers, widened.
+    ///
+    /// # Safety
+    /// The CPU has the unit's features, and the numbers are there.
+    unsafe fn load_lanes<L: Lanes>(from: *const Self) -> L::Vector;
 
     /// A number whose position has the scale `1 / inverse`.
     fn narrow(value: f32, inverse: f32) -> Self;
@@ -20,6 +27,11 @@ impl Cached for f32 {
     #[inline(always)]
     fn widen(self) -> f32 {
         self
+    }
+    #[inline(always)]
+    unsafe fn load_lanes<L: Lanes>(from: *const Self) -> L::Vector {
+        // SAFETY: passed on.
+        unsafe { L::load(from) }
     }
     #[inline(always)]
     fn narrow(value: f32, _: f32) -> Self {
@@ -34,6 +46,11 @@ impl Cached for bf16 {
         self.load()
     }
     #[inline(always)]
+    unsafe fn load_lanes<L: Lanes>(from: *const Self) -> L::Vector {
+        // SAFETY: passed on.
+        unsafe { L::widen_bf16(from) }
+    }
+    #[inline(always)]
     fn narrow(value: f32, _: f32) -> Self {
         Self::store(value)
     }
@@ -44,6 +61,11 @@ impl Cached for i8 {
     #[inline(always)]
     fn widen(self) -> f32 {
         f32::from(self)
+    }
+    #[inline(always)]
+    unsafe fn load_lanes<L: Lanes>(from: *const Self) -> L::Vector {
+        // SAFETY: passed on.
+        unsafe { L::widen_i8(from) }
     }
     #[inline(always)]
     fn narrow(value: f32, inverse: f32) -> Self {

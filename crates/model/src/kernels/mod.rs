@@ -12,6 +12,7 @@ pub(crate) mod cached;
 pub(crate) mod dense;
 pub(crate) mod element;
 pub(crate) mod gated;
+pub(crate) mod lanes;
 pub(crate) mod layout;
 pub(crate) mod math;
 pub(crate) mod norm;
@@ -54,21 +55,35 @@ macro_rules! dispatch {
 }
 pub(crate) use dispatch;
 
+/// Where numbers are wanted that will be used soon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Near {
+    /// In the first-level cache: a few lines only.
+    First,
+    /// In the second-level cache, which can wait for more lines at once.
+    Second,
+}
+
 /// Asks for the cache lines of `numbers`, which are wanted soon.
 #[inline(always)]
-pub(crate) fn prefetch<T>(numbers: &[T]) {
+pub(crate) fn prefetch<T>(numbers: &[T], near: Near) {
     #[cfg(target_arch = "x86_64")]
     {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        use std::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
         const LINE: usize = 64;
         let start = numbers.as_ptr().cast::<i8>();
         for offset in (0..size_of_val(numbers)).step_by(LINE) {
             // SAFETY: within the slice, and a hint reads nothing.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(start.add(offset)) };
+            unsafe {
+                match near {
+                    Near::First => _mm_prefetch::<_MM_HINT_T0>(start.add(offset)),
+                    Near::Second => _mm_prefetch::<_MM_HINT_T1>(start.add(offset)),
+                }
+            }
         }
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = numbers;
+    let _ = (numbers, near);
 }
 
 /// Whether the CPU has tiles that multiply bf16.

@@ -6,11 +6,14 @@
 //! Rows whose sequences begin with the same blocks are bundled: each of those blocks is read and widened once for all
 //! of them. A row's arithmetic is the same in every bundle, so its result does not depend on who is beside it.
 
+mod block;
+
 use super::cached::{Cached, Types};
 use super::element::Element;
-use super::math::{exp, fma, sum};
+use super::lanes::{self, Lanes};
 use super::parallel::{Shared, ranges};
-use super::{dispatch, prefetch};
+use super::{Level, Near, level, prefetch};
+use block::{Members, block_scores, block_values, weigh};
 
 /// Positions in a block.
 pub(crate) const BLOCK: usize = 16;
@@ -178,8 +181,6 @@ pub(crate) fn attend<P: Types>(pass: &Pass<'_, P>, bundles: &[Bundle], out: &mut
 /// What a bundle and head is worked out in.
 #[derive(Default)]
 struct Scratch {
-    /// A block's keys or values, widened.
-    wide: Vec<f32>,
     /// `[rows * group, dim]`: the queries, and in the end the outputs.
     queries: Vec<f32>,
     /// The scores of each query in turn.
@@ -188,10 +189,55 @@ struct Scratch {
     starts: Vec<usize>,
 }
 
-dispatch! { fn attend_unit<P: Types>(pass: &Pass<'_, P>, bundle: &Bundle, head: usize, next: Option<(&Bundle, usize)>, out: &Shared<P::T>, lse: &Shared<f32>, scratch: &mut Scratch) = attend_body }
+/// Works out a bundle and head, with the best unit of this CPU.
+fn attend_unit<P: Types>(
+    pass: &Pass<'_, P>,
+    bundle: &Bundle,
+    head: usize,
+    next: Option<(&Bundle, usize)>,
+    out: &Shared<P::T>,
+    lse: &Shared<f32>,
+    scratch: &mut Scratch,
+) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        macro_rules! compiled {
+            ($name:ident, $features:literal, $lanes:ty, $vectors:literal) => {
+                #[target_feature(enable = $features)]
+                fn $name<P: Types>(
+                    pass: &Pass<'_, P>,
+                    bundle: &Bundle,
+                    head: usize,
+                    next: Option<(&Bundle, usize)>,
+                    out: &Shared<P::T>,
+                    lse: &Shared<f32>,
+                    scratch: &mut Scratch,
+                ) {
+                    // SAFETY: this function's features are the unit's.
+                    unsafe { attend_body::<P, $lanes, $vectors, true>(pass, bundle, head, next, out, lse, scratch) }
+                }
+            };
+        }
+        compiled!(avx512, "avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c", lanes::Lanes512, 1);
+        compiled!(avx2, "avx2,fma,f16c", lanes::Lanes256, 2);
+        match level() {
+            // SAFETY: `level` has seen these features.
+            Level::Avx512 => return unsafe { avx512(pass, bundle, head, next, out, lse, scratch) },
+            // SAFETY: `level` has seen these features.
+            Level::Avx2 => return unsafe { avx2(pass, bundle, head, next, out, lse, scratch) },
+            Level::Baseline => {}
+        }
+    }
+    // SAFETY: the plain unit needs no features.
+    unsafe { attend_body::<P, lanes::Plain, 2, false>(pass, bundle, head, next, out, lse, scratch) }
+}
 
+/// `V` vectors hold a number of each position of a block.
+///
+/// # Safety
+/// The CPU has the unit's features.
 #[inline(always)]
-fn attend_body<P: Types, const FMA: bool>(
+unsafe fn attend_body<P: Types, L: Lanes, const V: usize, const FMA: bool>(
     pass: &Pass<'_, P>,
     bundle: &Bundle,
     head: usize,
@@ -202,8 +248,7 @@ fn attend_body<P: Types, const FMA: bool>(
 ) {
     let (shape, dim) = (pass.shape, pass.shape.dim);
     let group = shape.heads / shape.kv_heads;
-    let Scratch { wide, queries, scores, starts } = scratch;
-    wide.resize(BLOCK * dim, 0.0);
+    let Scratch { queries, scores, starts } = scratch;
     queries.clear();
     starts.clear();
     let mut room = 0;
@@ -224,8 +269,10 @@ fn attend_body<P: Types, const FMA: bool>(
     let from = bundle.rows.iter().map(|&row| pass.rows[row].begin(shape).0).min().unwrap_or(0);
     for index in from..bundle.shared {
         ask(pass, &pass.cache.keys, bundle.rows[0], index + AHEAD, head);
-        let scales = widen(pass, &pass.cache.keys, bundle.rows[0], index, head, wide);
-        block_scores::<FMA>(shape, pass.rows, &bundle.rows, index, group, queries, (wide, scales), scores, starts);
+        let keys = block(pass, &pass.cache.keys, bundle.rows[0], index, head);
+        let members = Members { rows: pass.rows, which: &bundle.rows, group, starts };
+        // SAFETY: the caller's.
+        unsafe { block_scores::<P::S, L, V>(shape, members, index, queries, keys, scores) };
     }
     for (i, &row) in bundle.rows.iter().enumerate() {
         let place = &pass.rows[row];
@@ -233,8 +280,10 @@ fn attend_body<P: Types, const FMA: bool>(
         let starts = &starts[i * group..(i + 1) * group];
         for index in bundle.shared.max(place.begin(shape).0)..place.end() {
             ask(pass, &pass.cache.keys, row, index + AHEAD, head);
-            let scales = widen(pass, &pass.cache.keys, row, index, head, wide);
-            block_scores::<FMA>(shape, pass.rows, &[row], index, group, own, (wide, scales), scores, starts);
+            let keys = block(pass, &pass.cache.keys, row, index, head);
+            let members = Members { rows: pass.rows, which: &[row], group, starts };
+            // SAFETY: the caller's.
+            unsafe { block_scores::<P::S, L, V>(shape, members, index, own, keys, scores) };
         }
         if i == 0 {
             ask_first(pass, &pass.cache.values, bundle, head);
@@ -257,17 +306,21 @@ fn attend_body<P: Types, const FMA: bool>(
     }
     for index in from..bundle.shared {
         ask(pass, &pass.cache.values, bundle.rows[0], index + AHEAD, head);
-        let scales = widen(pass, &pass.cache.values, bundle.rows[0], index, head, wide);
-        block_values::<FMA>(shape, pass.rows, &bundle.rows, index, group, queries, (wide, scales), scores, starts);
+        let values = block(pass, &pass.cache.values, bundle.rows[0], index, head);
+        let members = Members { rows: pass.rows, which: &bundle.rows, group, starts };
+        // SAFETY: the caller's.
+        unsafe { block_values::<P::S, L, V>(shape, members, index, queries, values, scores) };
     }
     for (i, &row) in bundle.rows.iter().enumerate() {
         let place = &pass.rows[row];
         let own = &mut queries[i * group * dim..(i + 1) * group * dim];
         for index in bundle.shared.max(place.begin(shape).0)..place.end() {
             ask(pass, &pass.cache.values, row, index + AHEAD, head);
-            let scales = widen(pass, &pass.cache.values, row, index, head, wide);
+            let values = block(pass, &pass.cache.values, row, index, head);
             let starts = &starts[i * group..(i + 1) * group];
-            block_values::<FMA>(shape, pass.rows, &[row], index, group, own, (wide, scales), scores, starts);
+            let members = Members { rows: pass.rows, which: &[row], group, starts };
+            // SAFETY: the caller's.
+            unsafe { block_values::<P::S, L, V>(shape, members, index, own, values, scores) };
         }
         let first = (row * shape.heads + head * group) * dim;
         // SAFETY: each unit writes its own heads of its own rows.
@@ -288,7 +341,10 @@ fn ask<P: Types>(pass: &Pass<'_, P>, cache: &Numbers<'_, P::S>, row: usize, inde
     let row = &pass.rows[row];
     if index < row.end() {
         let size = BLOCK * pass.shape.dim;
-        prefetch(&cache.numbers[(row.blocks[index] as usize * pass.shape.kv_heads + head) * size..][..size]);
+        prefetch(
+            &cache.numbers[(row.blocks[index] as usize * pass.shape.kv_heads + head) * size..][..size],
+            Near::Second,
+        );
     }
 }
 
@@ -300,150 +356,19 @@ fn ask_first<P: Types>(pass: &Pass<'_, P>, cache: &Numbers<'_, P::S>, bundle: &B
     (first..first + AHEAD).for_each(|index| ask(pass, cache, row, index, head));
 }
 
-/// Widens the numbers of a row's block into `wide`, and gives what each position's are to be multiplied by, if they have
-/// scales.
+/// The keys or values of a row's block `index`.
 #[inline(always)]
-fn widen<P: Types>(
+fn block<'a, P: Types>(
     pass: &Pass<'_, P>,
-    cache: &Numbers<'_, P::S>,
+    cache: &Numbers<'a, P::S>,
     row: usize,
     index: usize,
     head: usize,
-    wide: &mut [f32],
-) -> Option<[f32; BLOCK]> {
+) -> Numbers<'a, P::S> {
+    let size = BLOCK * pass.shape.dim;
     let unit = pass.rows[row].blocks[index] as usize * pass.shape.kv_heads + head;
-    let numbers = &cache.numbers[unit * wide.len()..][..wide.len()];
-    for (wide, number) in wide.iter_mut().zip(numbers) {
-        *wide = number.widen();
-    }
-    // Written out: a closure here would be compiled without the CPU's features.
-    if !P::S::SCALED {
-        return None;
-    }
-    let mut scales = [0.0; BLOCK];
-    scales.copy_from_slice(&cache.scales[unit * BLOCK..][..BLOCK]);
-    Some(scales)
-}
-
-/// The scores of a block for the queries of `members`, up to four at once to keep the multipliers busy.
-#[inline(always)]
-#[allow(clippy::too_many_arguments, reason = "a kernel's operands")]
-fn block_scores<const FMA: bool>(
-    shape: PagedShape,
-    rows: &[PagedRow<'_>],
-    members: &[usize],
-    index: usize,
-    group: usize,
-    queries: &[f32],
-    (keys, scales): (&[f32], Option<[f32; BLOCK]>),
-    scores: &mut [f32],
-    starts: &[usize],
-) {
-    let dim = shape.dim;
-    let count = members.len() * group;
-    let mut query = 0;
-    while query < count {
-        let many = (count - query).min(4);
-        macro_rules! run {
-            ($($n:literal)*) => {
-                match many {
-                    $($n => {
-                        let mut acc = [[0.0_f32; BLOCK]; $n];
-                        for (i, keys) in keys.as_chunks::<BLOCK>().0.iter().enumerate() {
-                            for m in 0..$n {
-                                let factor = queries[(query + m) * dim + i];
-                                for lane in 0..BLOCK {
-                                    acc[m][lane] = fma::<FMA>(factor, keys[lane], acc[m][lane]);
-                                }
-                            }
-                        }
-                        for m in 0..$n {
-                            if let Some(scales) = scales {
-                                for lane in 0..BLOCK {
-                                    acc[m][lane] *= scales[lane];
-                                }
-                            }
-                            let skip = rows[members[(query + m) / group]].begin(shape).0;
-                            if index >= skip {
-                                scores[starts[query + m] + (index - skip) * BLOCK..][..BLOCK].copy_from_slice(&acc[m]);
-                            }
-                        }
-                    })*
-                    _ => unreachable!("one to four queries"),
-                }
-            };
-        }
-        run!(1 2 3 4);
-        query += many;
-    }
-}
-
-/// Softmax of one query's scores, of which those before `hidden` and from `len` on are not seen; their log-sum-exp.
-#[inline(always)]
-fn weigh<const FMA: bool>(scores: &mut [f32], hidden: usize, len: usize) -> f32 {
-    scores[..hidden].fill(f32::NEG_INFINITY);
-    scores[len..].fill(f32::NEG_INFINITY);
-    let max = scores.iter().fold(f32::NEG_INFINITY, |a, &b| if b > a { b } else { a });
-    for score in scores.iter_mut() {
-        *score = exp::<FMA>(*score - max);
-    }
-    let total = sum(scores.len(), |i| scores[i]);
-    let scale = 1.0 / total;
-    for score in scores.iter_mut() {
-        *score *= scale;
-    }
-    max + total.ln()
-}
-
-/// Adds a block's values to the outputs of `members`.
-#[inline(always)]
-#[allow(clippy::too_many_arguments, reason = "a kernel's operands")]
-fn block_values<const FMA: bool>(
-    shape: PagedShape,
-    rows: &[PagedRow<'_>],
-    members: &[usize],
-    index: usize,
-    group: usize,
-    outputs: &mut [f32],
-    (values, scales): (&[f32], Option<[f32; BLOCK]>),
-    scores: &[f32],
-    starts: &[usize],
-) {
-    /// Numbers whose sums stay in registers while the positions pass by.
-    const WIDTH: usize = 64;
-    let dim = shape.dim;
-    for (query, out) in outputs.chunks_exact_mut(dim).enumerate() {
-        let place = &rows[members[query / group]];
-        let skip = place.begin(shape).0;
-        if index < skip {
-            continue;
-        }
-        let mut weights = [0.0; BLOCK];
-        weights.copy_from_slice(&scores[starts[query] + (index - skip) * BLOCK..][..BLOCK]);
-        if let Some(scales) = scales {
-            for lane in 0..BLOCK {
-                weights[lane] *= scales[lane];
-            }
-        }
-        let n = BLOCK.min(place.len - index * BLOCK);
-        let (whole, rest) = out.as_chunks_mut::<WIDTH>();
-        for (part, out) in whole.iter_mut().enumerate() {
-            let mut acc = *out;
-            for (weight, values) in weights.iter().zip(values.chunks_exact(dim)).take(n) {
-                let values = &values[part * WIDTH..][..WIDTH];
-                for lane in 0..WIDTH {
-                    acc[lane] = fma::<FMA>(*weight, values[lane], acc[lane]);
-                }
-            }
-            *out = acc;
-        }
-        let done = dim - rest.len();
-        for (weight, values) in weights.iter().zip(values.chunks_exact(dim)).take(n) {
-            for (out, value) in rest.iter_mut().zip(&values[done..]) {
-                *out = fma::<FMA>(*weight, *value, *out);
-            }
-        }
-    }
+    let scales = if P::S::SCALED { &cache.scales[unit * BLOCK..][..BLOCK] } else { &[] };
+    Numbers { numbers: &cache.numbers[unit * size..][..size], scales }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 //! piece; the pieces depend on `k` alone, so neither threads nor blocks change a bit.
 
 use super::super::element::Element;
+use super::super::lanes::{self, Lanes, Plain};
 use super::super::parallel::{Shared, ranges, threads};
 use super::super::{Level, level};
 
@@ -102,12 +103,12 @@ fn part<T: Element>(o: Outer<'_, T>, areas: Areas<'_>, store: Store<'_>) {
         #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c")]
         fn avx512<T: Element>(o: Outer<'_, T>, areas: Areas<'_>, store: Store<'_>) {
             // SAFETY: this function's features are the unit's.
-            unsafe { blocks::<x86::Lanes512, T, 12, 32>(o, areas, store) }
+            unsafe { blocks::<lanes::Lanes512, T, 12, 32>(o, areas, store) }
         }
         #[target_feature(enable = "avx2,fma,f16c")]
         fn avx2<T: Element>(o: Outer<'_, T>, areas: Areas<'_>, store: Store<'_>) {
             // SAFETY: this function's features are the unit's.
-            unsafe { blocks::<x86::Lanes256, T, 6, 16>(o, areas, store) }
+            unsafe { blocks::<lanes::Lanes256, T, 6, 16>(o, areas, store) }
         }
         match level() {
             // SAFETY: `level` has seen these features.
@@ -119,25 +120,6 @@ fn part<T: Element>(o: Outer<'_, T>, areas: Areas<'_>, store: Store<'_>) {
     }
     // SAFETY: the plain unit needs no features.
     unsafe { blocks::<Plain, T, 4, 16>(o, areas, store) }
-}
-
-/// A vector unit's way to sum outer products.
-///
-/// # Safety
-/// Of all methods: the CPU has the unit's features, and there are [`WIDTH`](Self::WIDTH) numbers behind a pointer (one
-/// for [`splat`](Self::splat)).
-trait Lanes {
-    type Vector: Copy;
-    /// Numbers in one vector.
-    const WIDTH: usize;
-
-    unsafe fn load(from: *const f32) -> Self::Vector;
-    unsafe fn splat(from: *const f32) -> Self::Vector;
-    unsafe fn zero() -> Self::Vector;
-    /// `sum + a b`, lane by lane.
-    unsafe fn multiply_add(sum: Self::Vector, a: Self::Vector, b: Self::Vector) -> Self::Vector;
-    unsafe fn add(a: Self::Vector, b: Self::Vector) -> Self::Vector;
-    unsafe fn store(vector: Self::Vector, to: *mut f32);
 }
 
 /// The sums of `R` rows with two vectors of columns over `steps` steps along `k`; with `more` they are added to what is
@@ -273,50 +255,12 @@ unsafe fn blocks<L: Lanes, T: Element, const R: usize, const C: usize>(
     }
 }
 
-/// Any CPU: lanes are an array.
-struct Plain;
-
-impl Lanes for Plain {
-    type Vector = [f32; 8];
-    const WIDTH: usize = 8;
-
-    unsafe fn load(from: *const f32) -> Self::Vector {
-        // SAFETY: the caller vouches for eight numbers; arrays are aligned as their items are.
-        unsafe { *from.cast() }
-    }
-    unsafe fn splat(from: *const f32) -> Self::Vector {
-        // SAFETY: the caller vouches for the number.
-        [unsafe { *from }; 8]
-    }
-    unsafe fn zero() -> Self::Vector {
-        [0.0; 8]
-    }
-    unsafe fn multiply_add(sum: Self::Vector, a: Self::Vector, b: Self::Vector) -> Self::Vector {
-        std::array::from_fn(|i| sum[i] + a[i] * b[i])
-    }
-    unsafe fn add(a: Self::Vector, b: Self::Vector) -> Self::Vector {
-        std::array::from_fn(|i| a[i] + b[i])
-    }
-    unsafe fn store(vector: Self::Vector, to: *mut f32) {
-        // SAFETY: the caller vouches for room for eight numbers.
-        unsafe { *to.cast() = vector }
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-mod x86;
-
 #[cfg(test)]
 mod tests {
-    use relign_core::Seed;
-
     use half::bf16;
 
+    use super::super::numbers;
     use super::*;
-
-    fn numbers<T: Element>(seed: u64, n: usize) -> Vec<T> {
-        (0..n as u64).map(|i| T::store((Seed(seed).uniform(i) * 2.0 - 1.0) as f32)).collect()
-    }
 
     fn check<T: Element>(name: &str, run: &dyn Fn(Outer<'_, T>, &mut [f32])) {
         for (m, n, k) in

@@ -2,6 +2,7 @@
 
 use std::arch::x86_64::*;
 
+use super::super::{Near, prefetch};
 use super::*;
 
 /// Rows of `x` in the tallest tile.
@@ -44,7 +45,7 @@ fn send_for_next(w: Weights<'_>, panel: usize, tile: usize, tiles: usize) {
     let share = bytes.div_ceil(tiles).next_multiple_of(64);
     let from = (panel + 1) * bytes + (tile * share).min(bytes);
     let end = (from + share).min((panel + 2) * bytes).min(w.data.len());
-    super::super::prefetch(w.data.get(from..end).unwrap_or_default());
+    prefetch(w.data.get(from..end).unwrap_or_default(), Near::First);
 }
 
 /// `R` rows with a panel, of which each half passes by itself: so all sums stay in registers.

@@ -48,13 +48,19 @@ fn tile<Y: Element, const R: usize, const P: usize, const FOUR: bool>(
     y: &Shared<Y>,
 ) {
     let groups = groups(w.k);
-    let group_bytes = if FOUR { 256 } else { 512 };
-    let x: [&[i8]; R] = std::array::from_fn(|r| &rows.q[(row + r) * groups * GROUP..][..groups * GROUP]);
-    let offsets: [&[i32]; R] = std::array::from_fn(|r| &rows.offsets[(row + r) * groups..][..groups]);
-    let x_scales: [&[f32]; R] = std::array::from_fn(|r| &rows.scales[(row + r) * groups..][..groups]);
-    let data: [&[u8]; P] =
-        std::array::from_fn(|p| &w.data[(panel + p) * groups * group_bytes..][..groups * group_bytes]);
-    let scales: [&[f16]; P] = std::array::from_fn(|p| &w.scales[(panel + p) * groups * PANEL..][..groups * PANEL]);
+    let group_bytes = w.bits.group_bytes();
+    // Loops, for closures with this function's features would not be inlined into `map` and `from_fn`.
+    let (mut x, mut offsets, mut x_scales) = ([&[][..]; R], [&[][..]; R], [&[][..]; R]);
+    for r in 0..R {
+        x[r] = &rows.q[(row + r) * groups * GROUP..][..groups * GROUP];
+        offsets[r] = &rows.offsets[(row + r) * groups..][..groups];
+        x_scales[r] = &rows.scales[(row + r) * groups..][..groups];
+    }
+    let (mut data, mut scales) = ([&[][..]; P], [&[][..]; P]);
+    for p in 0..P {
+        data[p] = &w.data[(panel + p) * groups * group_bytes..][..groups * group_bytes];
+        scales[p] = &w.scales[(panel + p) * groups * PANEL..][..groups * PANEL];
+    }
     let low = _mm512_set1_epi8(0x0f);
     let mut sums = [[_mm512_setzero_ps(); P]; R];
     for group in 0..groups {
@@ -62,33 +68,30 @@ fn tile<Y: Element, const R: usize, const P: usize, const FOUR: bool>(
         // within its group.
         unsafe {
             let mut whole = [[_mm512_setzero_si512(); P]; R];
+            let mut numbers = [std::ptr::null(); R];
             for r in 0..R {
                 whole[r] = [_mm512_set1_epi32(*offsets[r].get_unchecked(group)); P];
+                numbers[r] = x[r].as_ptr().add(group * GROUP);
             }
-            let mut step = |weights: [__m512i; P], at: usize| {
-                for r in 0..R {
-                    let four = _mm512_set1_epi32(x[r].as_ptr().add(group * GROUP + at).cast::<i32>().read_unaligned());
+            let mut stored = [std::ptr::null(); P];
+            for p in 0..P {
+                stored[p] = data[p].as_ptr().add(group * group_bytes);
+            }
+            for q in 0..group_bytes / 64 {
+                let mut weights = [_mm512_setzero_si512(); P];
+                for p in 0..P {
+                    weights[p] = _mm512_loadu_si512(stored[p].add(q * 64).cast());
+                }
+                if FOUR {
+                    let mut halves = [weights; 2];
                     for p in 0..P {
-                        whole[r][p] = _mm512_dpbusd_epi32(whole[r][p], weights[p], four);
+                        halves[0][p] = _mm512_and_si512(weights[p], low);
+                        halves[1][p] = _mm512_and_si512(_mm512_srli_epi16::<4>(weights[p]), low);
                     }
-                }
-            };
-            if FOUR {
-                for q in 0..GROUP / 8 {
-                    let both: [__m512i; P] = std::array::from_fn(|p| {
-                        _mm512_loadu_si512(data[p].as_ptr().add(group * group_bytes + q * 64).cast())
-                    });
-                    step(both.map(|b| _mm512_and_si512(b, low)), q * 8);
-                    step(both.map(|b| _mm512_and_si512(_mm512_srli_epi16::<4>(b), low)), q * 8 + 4);
-                }
-            } else {
-                for q in 0..GROUP / 4 {
-                    step(
-                        std::array::from_fn(|p| {
-                            _mm512_loadu_si512(data[p].as_ptr().add(group * group_bytes + q * 64).cast())
-                        }),
-                        q * 4,
-                    );
+                    step(&mut whole, numbers, halves[0], q * 8);
+                    step(&mut whole, numbers, halves[1], q * 8 + 4);
+                } else {
+                    step(&mut whole, numbers, weights, q * 4);
                 }
             }
             for p in 0..P {
@@ -106,6 +109,27 @@ fn tile<Y: Element, const R: usize, const P: usize, const FOUR: bool>(
             // SAFETY: sixteen numbers into room for sixteen.
             unsafe { _mm512_storeu_ps(out.as_mut_ptr(), sums[r][p]) };
             store(w.m, bias, row + r, panel + p, &out, y);
+        }
+    }
+}
+
+/// Adds the products of four numbers of each row, from `at` on, with four weights of each lane.
+///
+/// # Safety
+/// The rows have these numbers.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
+#[inline]
+unsafe fn step<const R: usize, const P: usize>(
+    whole: &mut [[__m512i; P]; R],
+    numbers: [*const i8; R],
+    weights: [__m512i; P],
+    at: usize,
+) {
+    for r in 0..R {
+        // SAFETY: the caller's.
+        let four = _mm512_set1_epi32(unsafe { numbers[r].add(at).cast::<i32>().read_unaligned() });
+        for p in 0..P {
+            whole[r][p] = _mm512_dpbusd_epi32(whole[r][p], weights[p], four);
         }
     }
 }
