@@ -11,25 +11,29 @@ import tempfile
 from work import RELIGN, WORK, Case, Failed, Peer, exported, gsm8k, has_bf16, peer, run, version
 
 ITEMS = 64
+# Solved tasks before each question: none, and as many as the field's harnesses ask GSM8K with.
+EXAMPLES = (0, 5)
 # lm-eval pads a batch to its longest and ends with its last: which size is best depends on the machine.
 BATCHES = (16, 32, 64)
 BENCHMARK = """
-name = "gsm8k-256"
+name = "gsm8k-256-{examples}"
 version = 1
 domain = "math"
 about = "GSM8K as the bench asks it."
 [environment]
 name = "gsm8k"
+[prompt]
+examples = {examples}
 [sampling]
 max_tokens = 256
 """
 
 
-def relign(out, dtype, items=ITEMS):
+def relign(out, dtype, items=ITEMS, examples=0):
     """Our side: the summary line and the log."""
     WORK.mkdir(parents=True, exist_ok=True)
-    benchmark = WORK / "gsm8k-256.toml"
-    benchmark.write_text(BENCHMARK)
+    benchmark = WORK / f"gsm8k-256-{examples}.toml"
+    benchmark.write_text(BENCHMARK.format(examples=examples))
     limit = ["--limit", items] if items else []
     call = [RELIGN, "eval", exported(), "--benchmark", benchmark, "--dtype", dtype, *limit, "--out", out, "--json"]
     summary = run(call, {"RELIGN_DATA": str(gsm8k().parent)})
@@ -42,37 +46,39 @@ def lm_eval(log, out, *args):
 
 
 @functools.cache
-def asked(items=ITEMS):
+def asked(examples):
     """A log whose items lm-eval is asked; which answers stand in it does not matter."""
-    return relign(tempfile.mkdtemp(dir=WORK), "f32", items)[1]
+    return relign(tempfile.mkdtemp(dir=WORK), "f32", examples=examples)[1]
 
 
-def ours(dtype):
+def ours(dtype, examples):
     with tempfile.TemporaryDirectory() as folder:
-        summary, _ = relign(folder, dtype)
+        summary, _ = relign(folder, dtype, examples=examples)
     facts = {"dtype": dtype, "items": ITEMS}
     return {"value": ITEMS / summary["seconds"], "rss_gb": summary["peak_rss_gb"], "facts": facts}
 
 
 @functools.cache
-def best_batch(dtype):
+def best_batch(dtype, examples):
     """The batch size at which lm-eval is fastest here, found once before it is timed."""
-    rates = {batch: theirs(dtype, batch)["value"] for batch in BATCHES}
+    rates = {batch: theirs(dtype, examples, batch)["value"] for batch in BATCHES}
     return max(rates, key=rates.get)
 
 
-def theirs(dtype, batch=None):
+def theirs(dtype, examples, batch=None):
     with tempfile.NamedTemporaryFile() as out:
-        batch = batch or best_batch(dtype)
-        row = lm_eval(asked(), out.name, "--model", exported(), "--dtype", dtype, "--batch", batch, "--warm-up")
+        batch = batch or best_batch(dtype, examples)
+        row = lm_eval(asked(examples), out.name, "--model", exported(), "--dtype", dtype, "--batch", batch, "--warm-up")
     return {"value": row["rate"], "rss_gb": row["rss_gb"], "facts": {"dtype": dtype, "settings": row["settings"]}}
 
 
 def evaluate():
-    for dtype in ["f32", "bf16"] if has_bf16() else ["f32"]:
-        side = functools.partial(theirs, dtype)
-        name = f"GSM8K, {ITEMS} items, {dtype}"
-        yield Case(name, "items/s", functools.partial(ours, dtype), [Peer("lm-eval", version("lm-eval"), side)])
+    for examples in EXAMPLES:
+        for dtype in ["f32", "bf16"] if has_bf16() else ["f32"]:
+            side = functools.partial(theirs, dtype, examples)
+            name = f"GSM8K{f' with {examples} examples' if examples else ''}, {ITEMS} items, {dtype}"
+            peers = [Peer("lm-eval", version("lm-eval"), side)]
+            yield Case(name, "items/s", functools.partial(ours, dtype, examples), peers)
 
 
 def agreement(dtype="f32", generated=ITEMS, items=None):

@@ -6,6 +6,7 @@ stand in the log. OUT has a line for each item: the prompt's text, the answer an
 """
 
 import argparse
+import functools
 import json
 import logging
 import os
@@ -40,8 +41,17 @@ tokens = header["benchmark"]["sampling"]["max_tokens"]
 
 
 def prompt(item):
-    (message,) = item["messages"]
-    return message["content"]
+    """What lm-eval is asked: the conversation as the model's chat template writes it."""
+    if not args.model:
+        return "\n\n".join(message["content"] for message in item["messages"])
+    return tokenizer().apply_chat_template(item["messages"], tokenize=False, add_generation_prompt=True)
+
+
+@functools.cache
+def tokenizer():
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(args.model)
 
 
 rows = pathlib.Path(cache.name) / "rows.jsonl"
@@ -86,8 +96,7 @@ def task(max_tokens):
 def evaluate(max_tokens):
     start = time.perf_counter()
     found = lm_eval.simple_evaluate(
-        model=model, tasks=[task(max_tokens)], apply_chat_template=bool(args.model), bootstrap_iters=0,
-        task_manager=manager, log_samples=True,
+        model=model, tasks=[task(max_tokens)], bootstrap_iters=0, task_manager=manager, log_samples=True,
     )  # fmt: skip
     return found, time.perf_counter() - start
 
