@@ -247,6 +247,28 @@ fn paged_attention(has_kernels: bool) {
     }
 }
 
+/// What is stored outlives growing, also past the memory that was asked for at first (1 GiB, of which little is touched).
+#[test]
+fn keys_outlive_the_growth_of_their_pool() {
+    let raw = serde_json::json!({
+        "model_type": "llama", "vocab_size": 10, "hidden_size": 96, "intermediate_size": 8, "num_hidden_layers": 1,
+        "num_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 16, "max_position_embeddings": 64
+    });
+    let config = Config::from_hf(&raw).expect("valid");
+    let [q, k, v] = [6, 2, 2].map(|heads| random(&[37, heads, 16], heads));
+    let rows: Vec<PagedRow<'_>> = (1..=37).map(|len| PagedRow { blocks: &[1, 0, 2], len }).collect();
+    let mut pool = KvPool::new(&config, Kind::Float, KvCache::Full);
+    pool.resize(3);
+    let all = pool.attention(&rows).attend(0, &q, &k, &v, 0.25, None);
+    let [q, k, v] = [&q, &k, &v].map(|t| t.narrow(0, 36, 1).contiguous());
+    for blocks in [4, (1 << 30) / pool.block_bytes() + 1] {
+        pool.resize(blocks);
+        assert_eq!(pool.blocks(), blocks);
+        let last = pool.attention(&rows[36..]).attend(0, &q, &k, &v, 0.25, None);
+        assert_eq!(gap(&last, &all.narrow(0, 36, 1)), 0.0, "{blocks} blocks");
+    }
+}
+
 /// Rows of several sequences in one pass, of different lengths and some with many rows: each as it is alone.
 #[test]
 fn rows_without_kernels_do_not_mix() {
