@@ -187,13 +187,18 @@ fn paged_attention_matches() {
     with_and_without_kernels(&paged_attention);
 }
 
-/// Some sequences of different lengths at once, and each row of them alone: the same within rounding.
-fn paged_attention(has_kernels: bool) {
+/// One layer with six heads and two of keys, 16 wide.
+fn config() -> Config {
     let raw = serde_json::json!({
         "model_type": "llama", "vocab_size": 10, "hidden_size": 96, "intermediate_size": 8, "num_hidden_layers": 1,
         "num_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 16, "max_position_embeddings": 64
     });
-    let config = Config::from_hf(&raw).expect("valid");
+    Config::from_hf(&raw).expect("valid")
+}
+
+/// Some sequences of different lengths at once, and each row of them alone: the same within rounding.
+fn paged_attention(has_kernels: bool) {
+    let config = config();
     let (heads, kv_heads, dim) = (6, 2, 16);
     for (kind, cache, tolerance) in [
         (Kind::Float, KvCache::Full, 1e-5),
@@ -250,11 +255,7 @@ fn paged_attention(has_kernels: bool) {
 /// What is stored outlives growing, also past the memory that was asked for at first (1 GiB, of which little is touched).
 #[test]
 fn keys_outlive_the_growth_of_their_pool() {
-    let raw = serde_json::json!({
-        "model_type": "llama", "vocab_size": 10, "hidden_size": 96, "intermediate_size": 8, "num_hidden_layers": 1,
-        "num_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 16, "max_position_embeddings": 64
-    });
-    let config = Config::from_hf(&raw).expect("valid");
+    let config = config();
     let [q, k, v] = [6, 2, 2].map(|heads| random(&[37, heads, 16], heads));
     let rows: Vec<PagedRow<'_>> = (1..=37).map(|len| PagedRow { blocks: &[1, 0, 2], len }).collect();
     let mut pool = KvPool::new(&config, Kind::Float, KvCache::Full);
@@ -272,11 +273,7 @@ fn keys_outlive_the_growth_of_their_pool() {
 /// Rows of several sequences in one pass, of different lengths and some with many rows: each as it is alone.
 #[test]
 fn rows_without_kernels_do_not_mix() {
-    let raw = serde_json::json!({
-        "model_type": "llama", "vocab_size": 10, "hidden_size": 96, "intermediate_size": 8, "num_hidden_layers": 1,
-        "num_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 16, "max_position_embeddings": 64
-    });
-    let config = Config::from_hf(&raw).expect("valid");
+    let config = config();
     let tables: [&[u32]; 4] = [&[5, 0, 3], &[7, 2], &[1], &[4, 6]];
     let lens = [[1, 37].as_slice(), &[18], &[3], &[30, 31, 32]];
     let rows: Vec<PagedRow<'_>> = std::iter::zip(tables, lens)

@@ -67,23 +67,28 @@ pub(crate) enum Near {
 /// Asks for the cache lines of `numbers`, which are wanted soon.
 #[inline(always)]
 pub(crate) fn prefetch<T>(numbers: &[T], near: Near) {
+    const LINE: usize = 64;
+    for offset in (0..size_of_val(numbers)).step_by(LINE) {
+        prefetch_line(numbers.as_ptr().wrapping_byte_add(offset), near);
+    }
+}
+
+/// Asks for the cache line of an address, which may be any: a hint reads nothing and never faults.
+#[inline(always)]
+pub(crate) fn prefetch_line<T>(from: *const T, near: Near) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
-        const LINE: usize = 64;
-        let start = numbers.as_ptr().cast::<i8>();
-        for offset in (0..size_of_val(numbers)).step_by(LINE) {
-            // SAFETY: within the slice, and a hint reads nothing.
-            unsafe {
-                match near {
-                    Near::First => _mm_prefetch::<_MM_HINT_T0>(start.add(offset)),
-                    Near::Second => _mm_prefetch::<_MM_HINT_T1>(start.add(offset)),
-                }
+        // SAFETY: a hint reads nothing.
+        unsafe {
+            match near {
+                Near::First => _mm_prefetch::<_MM_HINT_T0>(from.cast()),
+                Near::Second => _mm_prefetch::<_MM_HINT_T1>(from.cast()),
             }
         }
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = (numbers, near);
+    let _ = (from, near);
 }
 
 /// Whether the CPU has tiles that multiply bf16.

@@ -121,8 +121,8 @@ impl Lanes for Pairs512 {
 
     #[inline(always)]
     unsafe fn load(from: *const f32) -> __m512 {
-        // SAFETY: the caller vouches for CPU and words.
-        unsafe { _mm512_loadu_ps(from) }
+        // SAFETY: passed on.
+        unsafe { Lanes512::load(from) }
     }
     #[inline(always)]
     unsafe fn splat(from: *const f32) -> __m512 {
@@ -131,8 +131,8 @@ impl Lanes for Pairs512 {
     }
     #[inline(always)]
     unsafe fn zero() -> __m512 {
-        // SAFETY: the caller vouches for the CPU.
-        unsafe { _mm512_setzero_ps() }
+        // SAFETY: passed on.
+        unsafe { Lanes512::zero() }
     }
     #[inline(always)]
     unsafe fn multiply_add(sum: __m512, a: __m512, b: __m512) -> __m512 {
@@ -141,13 +141,13 @@ impl Lanes for Pairs512 {
     }
     #[inline(always)]
     unsafe fn add(a: __m512, b: __m512) -> __m512 {
-        // SAFETY: the caller vouches for the CPU.
-        unsafe { _mm512_add_ps(a, b) }
+        // SAFETY: passed on.
+        unsafe { Lanes512::add(a, b) }
     }
     #[inline(always)]
     unsafe fn store(vector: __m512, to: *mut f32) {
-        // SAFETY: the caller vouches for CPU and room.
-        unsafe { _mm512_storeu_ps(to, vector) }
+        // SAFETY: passed on.
+        unsafe { Lanes512::store(vector, to) }
     }
     #[inline(always)]
     unsafe fn widen_bf16(from: *const Bf16) -> __m512 {

@@ -270,6 +270,7 @@ mod x86 {
     use std::arch::x86_64::*;
 
     use super::super::super::lanes::Lanes256;
+    use super::super::super::{Near, prefetch_line};
     use super::*;
 
     /// Turns blocks of eight rows by eight words; gives the lanes that are done, and how many of their steps.
@@ -291,7 +292,7 @@ mod x86 {
                     let mut block = [_mm256_setzero_ps(); 8];
                     for i in 0..8 {
                         if p.is_multiple_of(16) {
-                            _mm_prefetch::<_MM_HINT_T1>(from.wrapping_add(i * k + steps * word.numbers()).cast());
+                            prefetch_line(from.wrapping_add(i * k + steps * word.numbers()), Near::Second);
                         }
                         let from = from.add(i * k);
                         block[i] = match word {

@@ -4,7 +4,7 @@
 //! end depends on `k` and the CPU alone. So a row comes to the same bits whatever rows are beside it.
 
 use super::super::lanes::{self, Lanes};
-use super::super::{Level, level};
+use super::super::{Level, Near, level, prefetch_line};
 use super::Store;
 use super::panels::{WIDTH, Weights, Word};
 
@@ -172,7 +172,7 @@ unsafe fn strip<L: Lanes, S: Weights, const V: usize>(
             for line in 0..lines {
                 for index in 0..V * L::WIDTH / WIDTH {
                     let next = (steps + tile_index * lines + line) * WIDTH + skipped;
-                    send_for(panels[index * WIDTH / L::WIDTH].wrapping_add(next));
+                    prefetch_line(panels[index * WIDTH / L::WIDTH].wrapping_add(next), Near::First);
                 }
             }
             macro_rules! run { ($($r:literal)*) => { match many { $(
@@ -183,17 +183,6 @@ unsafe fn strip<L: Lanes, S: Weights, const V: usize>(
             row += many;
         }
     }
-}
-
-/// Tells the cache that this line comes soon; any address will do.
-#[inline(always)]
-fn send_for(from: *const f32) {
-    // SAFETY: a hint never faults.
-    #[cfg(target_arch = "x86_64")]
-    unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(from.cast());
-    }
-    let _ = from;
 }
 
 /// The sums of `V` vectors of columns with `R` rows of `x`, `stride` words apart, over `steps` words, put into (or, with
