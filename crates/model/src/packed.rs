@@ -40,14 +40,6 @@ pub(crate) enum Packed {
 }
 
 impl Packed {
-    /// A packed copy of `weight`, or none where it is to be read as it is.
-    pub(crate) fn of(weight: &Tensor, weights: RolloutWeights) -> Option<Self> {
-        let (m, k) = weight.size2().expect("a matrix");
-        let packed = Self::room(m as usize, k as usize, weight.kind(), weights)?;
-        packed.refresh(weight);
-        Some(packed)
-    }
-
     /// Whether this CPU multiplies full weights of type `kind` faster in another order.
     pub(crate) fn is_reordered(kind: Kind) -> bool {
         Self::word(kind).is_some()
@@ -76,8 +68,8 @@ impl Packed {
         matches!(self, Self::Panels { .. })
     }
 
-    /// Room for a packed copy of `[m, k]` weights of type `kind`, or none where they are to be read as they are.
-    pub(crate) fn room(m: usize, k: usize, kind: Kind, weights: RolloutWeights) -> Option<Self> {
+    /// Room for a packed copy of `[m, k]` weights, or none where they are to be read in full.
+    pub(crate) fn room(m: usize, k: usize, weights: RolloutWeights) -> Option<Self> {
         let empty = |size: &[usize], kind: Kind| {
             Tensor::empty(size.iter().map(|&n| n as i64).collect::<Vec<_>>(), (kind, Device::Cpu))
         };
@@ -92,7 +84,6 @@ impl Packed {
         };
         match weights {
             RolloutWeights::Full => None,
-            RolloutWeights::Bf16 if kind == Kind::BFloat16 => None,
             RolloutWeights::Bf16 => Some(Self::Bf16(empty(&[m, k], Kind::BFloat16))),
             RolloutWeights::Int8 => Some(quantised(Bits::Eight)),
             RolloutWeights::Q4 => Some(quantised(Bits::Four)),

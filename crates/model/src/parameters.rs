@@ -41,6 +41,14 @@ impl Parameter {
         Self { name, master, compute, parts, width: self.width, packed: None }
     }
 
+    /// Packs changed weights, where there is a packed copy.
+    pub(crate) fn repack(&self) {
+        if let Some(packed) = &self.packed {
+            // Full weights are those that are computed with; fewer bits are made of all that there are.
+            packed.refresh(if packed.is_full() { &self.compute } else { &self.master });
+        }
+    }
+
     /// The checkpoint's tensors as views of the master.
     pub fn named(&self) -> impl Iterator<Item = (&str, Tensor)> {
         self.parts.iter().map(|(name, first, rows)| (name.as_str(), self.master.narrow(0, *first as i64, *rows as i64)))
@@ -78,10 +86,10 @@ impl Linear {
     }
 }
 
-/// How weights are kept.
+/// How weights are kept, and what a family reads of those that are there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Keep {
-    /// With f32 masters, to be trained.
+    /// With f32 masters, to be trained; a family reads plain weights where there are some, through which gradients flow.
     Masters,
     /// As they are computed with; of linear layers only the packed copy where there is one.
     Computed,
@@ -104,7 +112,7 @@ pub struct Builder<'a> {
 fn room(keep: Keep, (m, k): (usize, usize), kind: Kind, weights: RolloutWeights) -> Option<Packed> {
     match weights {
         RolloutWeights::Full if keep == Keep::Ordered => Packed::panels(m, k, kind),
-        weights => Packed::room(m, k, kind, weights),
+        weights => Packed::room(m, k, weights),
     }
 }
 
@@ -138,6 +146,9 @@ impl<'a> Builder<'a> {
         list: &'a mut Vec<Parameter>,
     ) -> Self {
         let index = list.iter().enumerate().map(|(i, p)| (p.name.clone(), i)).collect();
+        // Weights that are bf16 already are not rounded to it.
+        let is_same = weights == RolloutWeights::Bf16 && kind == Kind::BFloat16;
+        let weights = if is_same { RolloutWeights::Full } else { weights };
         Self { source, kind, keep, weights, list, index }
     }
 
@@ -180,21 +191,22 @@ impl<'a> Builder<'a> {
         Ok(self.matrix(index, None, Use::Output))
     }
 
-    /// The parameter as a linear layer, packed for sampling where that was asked for.
+    /// The parameter as a linear layer, packed where that was asked for.
     fn matrix(&mut self, index: usize, bias: Option<Tensor>, used: Use) -> Linear {
-        let loading = self.source.is_some();
         let weights = used.packed_as(self.weights);
         let parameter = &mut self.list[index];
         if parameter.packed.is_none() {
-            parameter.packed = if loading {
-                // An embedding that is the output matrix, too: its rows are read as they are as well.
-                let rows = parameter.compute.size()[0] as usize;
-                room(self.keep, (rows, parameter.width), parameter.master.kind(), weights)
-            } else {
-                Packed::of(&parameter.master, weights)
-            };
+            // Of an embedding that is the output matrix, too, the rows are read as they are as well.
+            let rows = parameter.compute.size()[0] as usize;
+            parameter.packed = room(self.keep, (rows, parameter.width), self.kind, weights);
+            if self.source.is_none() {
+                parameter.repack();
+            }
         }
-        let packed = parameter.packed.as_ref().filter(|packed| packed.is_full() == (weights == RolloutWeights::Full));
+        let is_full = weights == RolloutWeights::Full;
+        let has_plain = parameter.compute.numel() > 0;
+        let reads_plain = is_full && has_plain && self.keep == Keep::Masters;
+        let packed = parameter.packed.as_ref().filter(|packed| packed.is_full() == is_full && !reads_plain);
         Linear { weight: parameter.compute.shallow_clone(), bias, packed: packed.map(Packed::shallow_clone) }
     }
 

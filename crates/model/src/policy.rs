@@ -156,22 +156,31 @@ impl Policy {
         self.device
     }
 
-    /// A family over this policy's weights; it shares their memory and so follows every update.
+    /// A family over this policy's weights; it shares their memory and so follows every update, and gradients flow
+    /// through it.
     #[must_use]
     pub fn family(&mut self) -> Box<dyn Family> {
-        self.sampling_family(RolloutWeights::Full)
+        self.family_that(Keep::Masters, RolloutWeights::Full)
     }
 
-    /// A family that reads its linear layers as `weights` says. Packed copies follow every
-    /// [`publish`](Self::publish); no gradient flows through them.
+    /// A family that reads its linear layers as `weights` says, full ones in the order that this CPU likes best. Copies
+    /// in another order or in fewer bits are made once and follow every [`publish`](Self::publish); no gradient flows
+    /// through them.
     ///
     /// # Panics
     /// If `weights` are packed and the policy is not on the CPU.
     #[must_use]
     pub fn sampling_family(&mut self, weights: RolloutWeights) -> Box<dyn Family> {
-        assert!(weights == RolloutWeights::Full || self.device == Device::Cpu, "packed weights are for CPUs");
+        let on_cpu = self.device == Device::Cpu;
+        assert!(weights == RolloutWeights::Full || on_cpu, "packed weights are for CPUs");
+        let keep = if on_cpu && Self::is_reordered(self.kind) { Keep::Ordered } else { Keep::Computed };
+        self.family_that(keep, weights)
+    }
+
+    fn family_that(&mut self, keep: Keep, weights: RolloutWeights) -> Box<dyn Family> {
+        let _no_grad = tch::no_grad_guard();
         let config = self.config.clone();
-        let mut builder = Builder::new(None, self.kind, Keep::Masters, weights, &mut self.parameters);
+        let mut builder = Builder::new(None, self.kind, keep, weights, &mut self.parameters);
         let entry = family_of(&config).expect("known since loading");
         (entry.build)(&config, &mut builder).expect("all parameters are there since loading")
     }
@@ -240,11 +249,7 @@ impl Policy {
                 parameter.compute.copy_(&parameter.master);
             }
         }
-        for parameter in &self.parameters {
-            if let Some(packed) = &parameter.packed {
-                packed.refresh(&parameter.master);
-            }
-        }
+        self.parameters.iter().for_each(Parameter::repack);
     }
 
     /// The weights under their checkpoint names, views of the f32 masters, in the family's order.

@@ -171,13 +171,44 @@ fn an_engines_order_of_weights_changes_no_bit() {
                     true => Policy::load_to_generate(config, source, kind, full),
                     false => Policy::load(config, source, kind),
                 });
-                let model = policy.family();
+                let model = if ordered { policy.sampling_family(full) } else { policy.family() };
                 floats(&paged(&mut policy, &*model, &variant.logits[0].ids))
             });
             assert_eq!(plain, ordered, "{family} in {kind:?}");
         }
         if !Policy::is_reordered(kind) {
             eprintln!("SKIPPED: this CPU multiplies {kind:?} in the checkpoint's order, so equal loads were compared");
+        }
+    }
+}
+
+/// What samples from a policy that learns says, bit for bit, what learns does, before and after the weights change; and
+/// the latter has gradients whichever was made first.
+#[test]
+fn what_samples_follows_what_learns() {
+    for kind in [Kind::Float, Kind::BFloat16] {
+        for (family, variants) in &fixture().families {
+            let variant = &variants[0];
+            let mut policy = load(family, variant, kind);
+            let sampler = policy.sampling_family(relign_core::RolloutWeights::Full);
+            let learner = policy.family();
+            let ids = &variant.logits[0].ids;
+            let mut said = Vec::new();
+            for _ in 0..2 {
+                let [learned, sampled] = [&learner, &sampler].map(|model| floats(&paged(&mut policy, &**model, ids)));
+                assert_eq!(learned, sampled, "{family} in {kind:?}");
+                said.push(sampled);
+                for parameter in policy.parameters() {
+                    let _ = tch::no_grad(|| parameter.master.shallow_clone().g_mul_scalar_(0.75));
+                }
+                policy.publish();
+            }
+            assert_ne!(said[0], said[1], "{family} in {kind:?}: weights that changed");
+            policy.track_gradients(true);
+            logits(&*policy.family(), ids).sum(Kind::Float).backward();
+            for parameter in policy.parameters() {
+                assert!(parameter.compute.grad().defined(), "{family}: {} has no gradient", parameter.name);
+            }
         }
     }
 }

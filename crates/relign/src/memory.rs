@@ -29,6 +29,12 @@ impl Needed {
         self.weights + self.optimizer + self.reference + self.program + training.max(self.keys_and_values)
     }
 
+    /// Of the weights, all copies of them.
+    #[cfg(test)]
+    pub(crate) fn weights(&self) -> u64 {
+        self.weights
+    }
+
     /// Each part with its name.
     pub(crate) fn parts(&self) -> [(&'static str, u64); 8] {
         [
@@ -78,24 +84,37 @@ impl Numbers {
     }
 }
 
-/// Bytes of the weights of a model that is only sampled from, computed in `kind`, its linear layers read as `weights`.
-pub(crate) fn weights_to_sample(config: &Config, kind: Kind, weights: RolloutWeights) -> u64 {
-    let numbers = Numbers::of(config);
-    let plain = kind.elt_size_in_bytes() as u64 * 8;
-    // Bits of 32 weights, which share a scale of 16 bits where they are packed.
+/// Bytes of the copy of all matrices that sampling reads as `weights` in a model computed in `kind`; 0 where it reads
+/// them as checkpoints have them.
+fn packed(numbers: Numbers, kind: Kind, weights: RolloutWeights) -> u64 {
+    let weights = match weights {
+        RolloutWeights::Bf16 if kind == Kind::BFloat16 => RolloutWeights::Full,
+        weights => weights,
+    };
+    if weights == RolloutWeights::Full && !Policy::is_reordered(kind) {
+        return 0;
+    }
+    // Bits of 32 weights, which share a scale of 16 bits where they are rounded to so few.
     let group = |weights| match weights {
-        RolloutWeights::Full => 32 * plain,
+        RolloutWeights::Full => 32 * 8 * kind.elt_size_in_bytes() as u64,
         RolloutWeights::Bf16 => 32 * 16,
         RolloutWeights::Int8 => 32 * 8 + 16,
         RolloutWeights::Q4 => 32 * 4 + 16,
     };
     // The output matrix stays at 8 bits where others have 4.
     let last = group(if weights == RolloutWeights::Q4 { RolloutWeights::Int8 } else { weights });
-    // The embedding's rows are read as they are, also where they are the output matrix, which is packed beside them.
-    let same = last == 32 * plain && !(weights == RolloutWeights::Full && Policy::is_reordered(kind));
-    let tied = if same { 0 } else { numbers.embedding };
-    let output = if numbers.head > 0 { numbers.head } else { tied };
-    (numbers.embedding + numbers.vectors) * plain / 8 + (numbers.linear / 32 * group(weights) + output / 32 * last) / 8
+    let output = if numbers.head > 0 { numbers.head } else { numbers.embedding };
+    (numbers.linear / 32 * group(weights) + output / 32 * last) / 8
+}
+
+/// Bytes of the weights of a model that is only sampled from, computed in `kind`, its linear layers read as `weights`.
+pub(crate) fn weights_to_sample(config: &Config, kind: Kind, weights: RolloutWeights) -> u64 {
+    let (numbers, size) = (Numbers::of(config), kind.elt_size_in_bytes() as u64);
+    match packed(numbers, kind, weights) {
+        0 => numbers.total() * size,
+        // The embedding's rows are read as they are, also where they are the output matrix.
+        packed => (numbers.embedding + numbers.vectors) * size + packed,
+    }
 }
 
 /// Bytes that a token's keys and values take in a model that computes in `kind`.
@@ -119,6 +138,8 @@ pub(crate) struct Training {
     pub(crate) recompute: bool,
     /// Whether a copy of the first weights stays.
     pub(crate) reference: bool,
+    /// What sampling reads.
+    pub(crate) rollouts: RolloutWeights,
 }
 
 impl Training {
@@ -127,14 +148,15 @@ impl Training {
         let size = self.kind.elt_size_in_bytes() as u64;
         let (h, layers, inner) = (config.hidden as u64, config.layers as u64, config.intermediate as u64);
         let (q, kv) = ((config.heads * config.head_dim) as u64, (config.kv_heads * config.head_dim) as u64);
-        let weights = Numbers::of(config).total();
+        let numbers = Numbers::of(config);
+        let weights = numbers.total();
         let copies = if self.kind == Kind::Float { 4 } else { 6 };
         // What one layer keeps for its backward pass: both norms' inputs and outputs, the projections
         // before and after rotation, attention's output, the feed-forward layer's two inner stages.
         let layer = size * (4 * h + 2 * (q + 2 * kv) + q + 3 * inner);
         let activations = if self.recompute { layer + layers * size * h } else { layers * layer };
         Needed {
-            weights: weights * copies,
+            weights: weights * copies + packed(numbers, self.kind, self.rollouts),
             // The sums in f32, and what one backward pass leaves.
             gradients: weights * (4 + size),
             optimizer: weights * 8,
@@ -155,9 +177,10 @@ pub(crate) fn needed(config: &Config, recipe: &Recipe, kind: Kind, reference: bo
     let sequences = (recipe.run.sequences as u64).min(recipe.run.tasks as u64 * group);
     let length = recipe.sampling.max_tokens as u64 + 128;
     let per_token = kv_per_token(config, kind, recipe.model.kv_cache);
+    let rollouts = recipe.model.rollout_weights;
     Needed {
         keys_and_values: kv_bytes(per_token, sequences, length),
-        ..Training { kind, tokens, recompute, reference }.needed(config)
+        ..Training { kind, tokens, recompute, reference, rollouts }.needed(config)
     }
 }
 

@@ -135,7 +135,8 @@ fn training(config: &Config, free: u64) -> Vec<Mode> {
     let ways = [(auto, false), (auto, true), (other, false), (other, true)];
     ways.into_iter()
         .map(|(kind, recompute)| {
-            let parts = Training { kind, tokens, recompute, reference: false }.needed(config);
+            let rollouts = RolloutWeights::Full;
+            let parts = Training { kind, tokens, recompute, reference: false, rollouts }.needed(config);
             let bytes = parts.total();
             Mode { dtype: kind_name(kind), recompute, batch_tokens: tokens, bytes, fits: bytes <= free, parts }
         })
@@ -244,6 +245,14 @@ mod tests {
                     assert!(
                         said.abs_diff(held) * 1000 < held,
                         "{word} in {kind:?}, tied {tied}: {said} against {held}"
+                    );
+                    let mut trained = relign_model::Policy::load(&config, &source, kind).expect("loads");
+                    drop(trained.sampling_family(weights));
+                    let training = Training { kind, tokens: 1, recompute: false, reference: false, rollouts: weights };
+                    let (said, held) = (training.needed(&config).weights(), trained.bytes() as u64);
+                    assert!(
+                        said.abs_diff(held) * 1000 < held,
+                        "{word} in {kind:?}, tied {tied}, to be trained: {said} against {held}"
                     );
                 }
             }
