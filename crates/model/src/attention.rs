@@ -126,11 +126,11 @@ impl Differentiable for TreeOp {
         with_element!(q.kind(), T => {
             let room = layout.blocks * kv_heads * BLOCK * dim;
             let (mut keys, mut values) = (vec![T::default(); room], vec![T::default(); room]);
-            let mut cache = Cache {
+            let cache = Cache {
                 keys: NumbersMut { numbers: &mut keys[..], scales: &mut [] },
                 values: NumbersMut { numbers: &mut values[..], scales: &mut [] },
             };
-            paged::write::<(T, T)>(shape, layout.slots.iter().copied(), view(&k), view(&v), &mut cache);
+            paged::write::<(T, T)>(shape, &layout.slots, view(&k), view(&v), cache);
             let cache = Cache {
                 keys: Numbers { numbers: &keys, scales: &[] },
                 values: Numbers { numbers: &values, scales: &[] },

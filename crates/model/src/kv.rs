@@ -9,7 +9,7 @@ use crate::attention::Attention;
 use crate::device::has_kernels;
 use crate::kernels::cached::Types;
 use crate::kernels::element::{view, view_mut};
-use crate::kernels::paged::{self, BLOCK, Bundle, Cache, Numbers, NumbersMut, PagedShape, Pass};
+use crate::kernels::paged::{self, BLOCK, Bundle, Cache, Numbers, NumbersMut, PagedShape, Pass, Slot};
 use crate::ops::contiguous;
 use crate::plain::paged::{Plan, Stored};
 
@@ -137,7 +137,8 @@ impl KvPool {
         }
         let plan = (!has_kernels(self.device)).then(|| Plan::new(rows, self.kv_heads * self.dim, self.device));
         let bundles = if plan.is_none() { paged::bundles(rows) } else { Vec::new() };
-        PagedAttention { pool: self, rows, bundles, plan }
+        let slots = rows.iter().enumerate().map(|(token, row)| row.slot(token)).collect();
+        PagedAttention { pool: self, rows, slots, bundles, plan }
     }
 }
 
@@ -146,6 +147,8 @@ impl KvPool {
 pub struct PagedAttention<'a> {
     pool: &'a mut KvPool,
     rows: &'a [PagedRow<'a>],
+    /// Where each row's key and value go.
+    slots: Vec<Slot>,
     bundles: Vec<Bundle>,
     /// What is done instead where there are no kernels.
     plan: Option<Plan>,
@@ -153,12 +156,11 @@ pub struct PagedAttention<'a> {
 
 impl PagedAttention<'_> {
     fn run<P: Types>(&self, layer: &Layer, shape: PagedShape, [q, k, v]: [&Tensor; 3], out: &Tensor) {
-        let mut cache = Cache {
+        let cache = Cache {
             keys: NumbersMut { numbers: view_mut::<P::S>(&layer.keys), scales: view_mut(&layer.key_scales) },
             values: NumbersMut { numbers: view_mut::<P::S>(&layer.values), scales: view_mut(&layer.value_scales) },
         };
-        let slots = self.rows.iter().enumerate().map(|(token, row)| row.slot(token));
-        paged::write::<P>(shape, slots, view(k), view(v), &mut cache);
+        paged::write::<P>(shape, &self.slots, view(k), view(v), cache);
         let cache = Cache {
             keys: Numbers { numbers: view::<P::S>(&layer.keys), scales: view(&layer.key_scales) },
             values: Numbers { numbers: view::<P::S>(&layer.values), scales: view(&layer.value_scales) },

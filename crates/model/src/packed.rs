@@ -177,6 +177,7 @@ impl Packed {
                 let weights =
                     Weights { bits: *bits, m: *m, k: *k, data: view::<u8>(data), scales: view::<f16>(scales) };
                 with_element!(kind, T => quantised::multiply::<T>(&rows, weights, bias.as_ref().map(view), view_mut(&y)));
+                rows.give_back();
                 y
             }
         }

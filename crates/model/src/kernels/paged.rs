@@ -122,36 +122,64 @@ pub(crate) struct Slot {
     pub(crate) at: usize,
 }
 
+/// Tokens that are worth another thread to be written.
+const MANY: usize = 8;
+
 /// Writes keys and values of `k` and `v` `[n, kv_heads, dim]` to their slots.
 pub(crate) fn write<P: Types>(
     shape: PagedShape,
-    slots: impl Iterator<Item = Slot>,
+    slots: &[Slot],
     k: &[P::T],
     v: &[P::T],
-    cache: &mut Cache<NumbersMut<'_, P::S>>,
+    cache: Cache<NumbersMut<'_, P::S>>,
 ) {
-    let (dim, heads) = (shape.dim, shape.kv_heads);
-    let inverse = |numbers: &[P::T], scale: Option<&mut f32>| {
-        let Some(scale) = scale.filter(|_| P::S::SCALED) else { return 1.0 };
-        let largest = numbers.iter().fold(0.0_f32, |a, b| a.max(b.load().abs()));
-        *scale = largest / 127.0;
-        if largest > 0.0 { 127.0 / largest } else { 0.0 }
-    };
-    for Slot { token, block, at } in slots {
-        for head in 0..heads {
-            let unit = block as usize * heads + head;
-            let (base, slot) = (unit * BLOCK * dim, unit * BLOCK + at);
-            let from = (token * heads + head) * dim;
-            let (k, v) = (&k[from..from + dim], &v[from..from + dim]);
-            let by = inverse(k, cache.keys.scales.get_mut(slot));
-            let keys = cache.keys.numbers[base + at..base + BLOCK * dim].iter_mut().step_by(BLOCK);
-            for (key, value) in keys.zip(k) {
-                *key = P::S::narrow(value.load(), by);
+    let heads = shape.kv_heads;
+    let (keys, values) = (Units::new(cache.keys, shape.dim), Units::new(cache.values, shape.dim));
+    ranges(heads, if slots.len() < MANY { heads } else { 1 }, &|range| {
+        for &Slot { token, block, at } in slots {
+            for head in range.clone() {
+                let unit = block as usize * heads + head;
+                let from = (token * heads + head) * shape.dim;
+                // SAFETY: each thread has its own heads, and with them its own units.
+                unsafe {
+                    keys.put(unit, at, &k[from..from + shape.dim], |i| i * BLOCK + at);
+                    values.put(unit, at, &v[from..from + shape.dim], |i| at * shape.dim + i);
+                }
             }
-            let by = inverse(v, cache.values.scales.get_mut(slot));
-            for (kept, value) in cache.values.numbers[base + at * dim..][..dim].iter_mut().zip(v) {
-                *kept = P::S::narrow(value.load(), by);
-            }
+        }
+    });
+}
+
+/// The keys or values of all blocks and heads, which threads write.
+struct Units<S> {
+    dim: usize,
+    numbers: Shared<S>,
+    scales: Shared<f32>,
+}
+
+impl<S: Cached> Units<S> {
+    fn new(of: NumbersMut<'_, S>, dim: usize) -> Self {
+        Self { dim, numbers: Shared::new(of.numbers), scales: Shared::new(of.scales) }
+    }
+
+    /// Writes the number `i` of the position `at` of a unit to its `place(i)`.
+    ///
+    /// # Safety
+    /// No other thread has the unit.
+    #[inline(always)]
+    unsafe fn put<T: Element>(&self, unit: usize, at: usize, from: &[T], place: impl Fn(usize) -> usize) {
+        let size = BLOCK * self.dim;
+        let mut by = 1.0;
+        if S::SCALED {
+            let largest = from.iter().fold(0.0_f32, |a, b| a.max(b.load().abs()));
+            // SAFETY: the caller's.
+            unsafe { self.scales.slice(unit * BLOCK + at..unit * BLOCK + at + 1)[0] = largest / 127.0 };
+            by = if largest > 0.0 { 127.0 / largest } else { 0.0 };
+        }
+        // SAFETY: the caller's.
+        let numbers = unsafe { self.numbers.slice(unit * size..(unit + 1) * size) };
+        for (i, value) in from.iter().enumerate() {
+            numbers[place(i)] = S::narrow(value.load(), by);
         }
     }
 }
@@ -340,11 +368,11 @@ const AHEAD: usize = 2;
 fn ask<P: Types>(pass: &Pass<'_, P>, cache: &Numbers<'_, P::S>, row: usize, index: usize, head: usize) {
     let row = &pass.rows[row];
     if index < row.end() {
-        let size = BLOCK * pass.shape.dim;
-        prefetch(
-            &cache.numbers[(row.blocks[index] as usize * pass.shape.kv_heads + head) * size..][..size],
-            Near::Second,
-        );
+        let (size, unit) = (BLOCK * pass.shape.dim, row.blocks[index] as usize * pass.shape.kv_heads + head);
+        prefetch(&cache.numbers[unit * size..][..size], Near::Second);
+        if P::S::SCALED {
+            prefetch(&cache.scales[unit * BLOCK..][..BLOCK], Near::Second);
+        }
     }
 }
 

@@ -13,8 +13,11 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod vnni;
 
+use std::cell::Cell;
+
 use half::f16;
 
+use super::cached::Cached;
 use super::element::Element;
 use super::parallel::{Shared, ranges};
 
@@ -194,24 +197,35 @@ fn unpack_row(w: Weights<'_>, row: usize, out: &mut [f32]) {
     }
 }
 
-/// Rows of `x` rounded to 8 bits, group by group.
+/// What rows that are rounded are made of.
+pub(crate) trait Number: Element + Cached {}
+impl<T: Element + Cached> Number for T {}
+
+/// Rows of `x` rounded to 8 bits, group by group. Its memory goes to the thread's next ones: new memory would have to be
+/// filled with zeros first, by one thread while the others wait.
 #[derive(Default)]
 pub(crate) struct Rows {
-    /// `[n, groups * GROUP]`.
+    n: usize,
+    /// Groups of a row.
+    groups: usize,
+    /// `[n, groups * GROUP]`, and what earlier ones left behind that.
     q: Vec<i8>,
     /// `[n, groups]`: what a whole number stands for.
     scales: Vec<f32>,
     /// `[n, groups]`: the sums of the whole numbers times minus the weights' offset.
     offsets: Vec<i32>,
-    n: usize,
+}
+
+thread_local! {
+    static SPARE: Cell<Rows> = Cell::default();
 }
 
 impl Rows {
     /// Rounds `x` `[n, k]`.
-    pub(crate) fn round<T: Element>(x: &[T], k: usize, bits: Bits) -> Self {
+    pub(crate) fn round<T: Number>(x: &[T], k: usize, bits: Bits) -> Self {
         let (n, groups) = (x.len() / k, groups(k));
-        let mut rows =
-            Self { q: vec![0; n * groups * GROUP], scales: vec![0.0; n * groups], offsets: vec![0; n * groups], n };
+        let mut rows = Self { n, groups, ..SPARE.take() };
+        rows.make_room(n * groups);
         {
             let (q, scales, offsets) =
                 (Shared::new(&mut rows.q), Shared::new(&mut rows.scales), Shared::new(&mut rows.offsets));
@@ -231,6 +245,19 @@ impl Rows {
             });
         }
         rows
+    }
+
+    fn make_room(&mut self, groups: usize) {
+        if self.scales.len() < groups {
+            self.q.resize(groups * GROUP, 0);
+            self.scales.resize(groups, 0.0);
+            self.offsets.resize(groups, 0);
+        }
+    }
+
+    /// Leaves the memory to the thread's next rows.
+    pub(crate) fn give_back(self) {
+        SPARE.set(self);
     }
 }
 
@@ -254,7 +281,7 @@ fn group_of<T: Element>(from: &[T]) -> [f32; GROUP] {
 const NEAREST: f32 = 12_582_912.0;
 
 /// Rounds a row, group by group: `q` `[groups, GROUP]`, `scales` and `offsets` `[groups]`.
-fn round_row<T: Element>(x: &[T], offset: i32, q: &mut [i8], scales: &mut [f32], offsets: &mut [i32]) {
+fn round_row<T: Number>(x: &[T], offset: i32, q: &mut [i8], scales: &mut [f32], offsets: &mut [i32]) {
     #[cfg(target_arch = "x86_64")]
     match super::level() {
         // SAFETY: `level` has seen the features.
@@ -292,7 +319,7 @@ fn round_row_plain<T: Element>(x: &[T], offset: i32, q: &mut [i8], scales: &mut 
 /// `y` `[n, m]` `= x W^T + b`.
 pub(crate) fn multiply<Y: Element>(rows: &Rows, w: Weights<'_>, bias: Option<&[f32]>, y: &mut [Y]) {
     assert!(
-        y.len() == rows.n * w.m && rows.q.len() == rows.n * groups(w.k) * GROUP,
+        y.len() == rows.n * w.m && rows.groups == groups(w.k) && rows.scales.len() >= rows.n * rows.groups,
         "an output per row and weight row"
     );
     assert!((w.data.len(), w.scales.len()) == sizes(w.bits, w.m, w.k), "packed weights of their size");
@@ -343,8 +370,17 @@ fn store<Y: Element>(m: usize, bias: Option<&[f32]>, row: usize, panel: usize, s
     let width = PANEL.min(m - first);
     // SAFETY: each thread has its own panels.
     let out = unsafe { y.slice(row * m + first..row * m + first + width) };
-    for (lane, out) in out.iter_mut().enumerate() {
-        *out = Y::store(sums[lane] + bias.map_or(0.0, |b| b[first + lane]));
+    let mut sums = *sums;
+    if let Some(bias) = bias {
+        sums.iter_mut().zip(&bias[first..][..width]).for_each(|(sum, bias)| *sum += bias);
+    }
+    // Whole panels apart: of a known number of outputs the compiler makes vectors.
+    if let Some(out) = out.first_chunk_mut::<PANEL>() {
+        for lane in 0..PANEL {
+            out[lane] = Y::store(sums[lane]);
+        }
+    } else {
+        out.iter_mut().zip(sums).for_each(|(out, sum)| *out = Y::store(sum));
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::arch::x86_64::*;
 
+use super::super::lanes::Lanes512;
 use super::*;
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
@@ -136,22 +137,44 @@ unsafe fn step<const R: usize, const P: usize>(
 
 /// [`round_row`](super::round_row), sixteen numbers at a time.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c")]
-pub(super) fn round_row<T: Element>(x: &[T], offset: i32, q: &mut [i8], scales: &mut [f32], offsets: &mut [i32]) {
-    for (group, q) in q.as_chunks_mut::<GROUP>().0.iter_mut().enumerate() {
-        let numbers = group_of(&x[group * GROUP..]);
-        // SAFETY: both halves of a group are sixteen numbers.
-        let halves = unsafe { [_mm512_loadu_ps(numbers.as_ptr()), _mm512_loadu_ps(numbers.as_ptr().add(16))] };
-        let [a, b] = halves.map(|half| _mm512_max_ps(_mm512_abs_ps(half), _mm512_setzero_ps()));
-        let largest = _mm512_reduce_max_ps(_mm512_max_ps(a, b));
-        let inverse = _mm512_set1_ps(if largest > 0.0 { 127.0 / largest } else { 0.0 });
-        let mut sum = _mm512_setzero_si512();
-        for (place, half) in halves.into_iter().enumerate() {
-            let whole = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(_mm512_mul_ps(half, inverse)));
-            // SAFETY: sixteen of the group's 32 places.
-            unsafe { _mm_storeu_si128(q.as_mut_ptr().add(place * 16).cast(), whole) };
-            sum = _mm512_add_epi32(sum, _mm512_cvtepi8_epi32(whole));
-        }
-        scales[group] = largest / 127.0;
-        offsets[group] = -offset * _mm512_reduce_add_epi32(sum);
+pub(super) fn round_row<T: Number>(x: &[T], offset: i32, q: &mut [i8], scales: &mut [f32], offsets: &mut [i32]) {
+    let (whole, rest) = x.as_chunks::<GROUP>();
+    for (group, numbers) in whole.iter().enumerate() {
+        let q = q[group * GROUP..].first_chunk_mut().expect("room for every group");
+        (scales[group], offsets[group]) = round_group(numbers, offset, q);
     }
+    if !rest.is_empty() {
+        let group = whole.len();
+        let mut numbers = [T::default(); GROUP];
+        numbers[..rest.len()].copy_from_slice(rest);
+        let q = q[group * GROUP..].first_chunk_mut().expect("room for every group");
+        (scales[group], offsets[group]) = round_group(&numbers, offset, q);
+    }
+}
+
+/// A group's scale and offset.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c")]
+#[inline]
+fn round_group<T: Number>(numbers: &[T; GROUP], offset: i32, q: &mut [i8; GROUP]) -> (f32, i32) {
+    // SAFETY: a group is two vectors.
+    let halves = unsafe {
+        [T::load_lanes::<Lanes512>(numbers.as_ptr()), T::load_lanes::<Lanes512>(numbers.as_ptr().add(GROUP / 2))]
+    };
+    // The maximum takes its second operand where the first is no number, as the scalar comparison does.
+    let zero = _mm512_setzero_ps();
+    let a = _mm512_max_ps(_mm512_abs_ps(halves[0]), zero);
+    let b = _mm512_max_ps(_mm512_abs_ps(halves[1]), zero);
+    let largest = _mm512_reduce_max_ps(_mm512_max_ps(a, b));
+    let inverse = _mm512_set1_ps(if largest > 0.0 { 127.0 / largest } else { 0.0 });
+    let low = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(_mm512_mul_ps(halves[0], inverse)));
+    let high = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(_mm512_mul_ps(halves[1], inverse)));
+    let whole = _mm256_set_m128i(high, low);
+    // SAFETY: a group's 32 bytes.
+    unsafe { _mm256_storeu_si256(q.as_mut_ptr().cast(), whole) };
+    let twos = _mm256_maddubs_epi16(_mm256_set1_epi8(1), whole);
+    let fours = _mm256_madd_epi16(_mm256_set1_epi16(1), twos);
+    let pair = _mm_add_epi32(_mm256_castsi256_si128(fours), _mm256_extracti128_si256::<1>(fours));
+    let pair = _mm_add_epi32(pair, _mm_shuffle_epi32::<0b_00_00_11_10>(pair));
+    let sum = _mm_cvtsi128_si32(_mm_add_epi32(pair, _mm_shuffle_epi32::<0b_00_00_00_01>(pair)));
+    (largest / 127.0, -offset * sum)
 }
