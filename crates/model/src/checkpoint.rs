@@ -108,6 +108,21 @@ impl Checkpoint {
         &self.config
     }
 
+    /// The same, read for sequences of up to `tokens` tokens; see [`Config::for_context`].
+    ///
+    /// # Errors
+    /// If the model is made for shorter ones.
+    pub fn for_context(mut self, tokens: usize) -> Result<Self, CheckpointError> {
+        let unsupported = |why: String| CheckpointError::unsupported(&self.path, why);
+        let config = Config::for_context(&self.config.raw, tokens).map_err(|e| unsupported(e.to_string()))?;
+        if tokens > config.context {
+            let most = config.context;
+            return Err(unsupported(format!("context: expected at most the model's {most} tokens, got {tokens}")));
+        }
+        self.config = config;
+        Ok(self)
+    }
+
     /// The folder's `generation_config.json`, where there is one.
     #[must_use]
     pub fn generation_json(&self) -> Option<&Value> {

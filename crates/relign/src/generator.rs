@@ -131,7 +131,7 @@ impl Generator {
         let (compute, read) = (sampling.compute(), sampling.read());
         if Address::is_one(model) {
             if (compute, read) != (Compute::default(), Read::default()) {
-                let options = "--device, --dtype, --weights and --kv-cache";
+                let options = "--device, --dtype, --weights, --kv-cache and --context";
                 return Err(Usage::error(format!("{options} are for a model here; MODEL is {model}")));
             }
             if sampling.base.is_some() {
@@ -142,8 +142,8 @@ impl Generator {
         if let Some(option) = server.given() {
             return Err(Usage::error(format!("{option} is for a server, http://HOST:PORT/v1; MODEL is {model}")));
         }
-        let mut loaded = Loaded::open_to_sample(model, sampling.base.as_deref(), compute, read.weights)?;
-        let engine = loaded.engine(read, sequences, 0)?;
+        let mut loaded = Loaded::open_to_sample(model, sampling.base.as_deref(), compute, read)?;
+        let engine = loaded.engine(read, sequences)?;
         let Loaded { path, policy, tokenizer } = loaded;
         let (device, dtype) = (compute.device.to_string(), kind_name(policy.kind()));
         let (source, vocabulary) = (Source::Local(Box::new(engine)), Some(Arc::clone(&tokenizer)));

@@ -61,13 +61,14 @@ pub(crate) struct Loaded {
 }
 
 impl Loaded {
-    /// Reads MODEL (a built-in name, a folder, a GGUF file, a hub id or a run's folder) to train it.
+    /// Reads MODEL (a built-in name, a folder, a GGUF file, a hub id or a run's folder) to train it on sequences of up
+    /// to `context` tokens, 0 being the model's own.
     ///
     /// # Errors
-    /// If there is no such model or device, or it cannot be read.
-    pub(crate) fn open(model: &str, compute: impl Into<Compute>) -> anyhow::Result<Self> {
+    /// If there is no such model or device, or it cannot be read, or is made for shorter sequences.
+    pub(crate) fn open(model: &str, compute: impl Into<Compute>, context: usize) -> anyhow::Result<Self> {
         let (device, kind) = compute.into().open(RolloutWeights::Full)?;
-        Self::read(model, None, &|config, source| Policy::load(config, source, kind)?.on(device))
+        Self::read(model, None, context, &|config, source| Policy::load(config, source, kind)?.on(device))
     }
 
     /// Reads MODEL to sample from it alone, which takes less memory. A PEFT folder is merged into the
@@ -79,10 +80,11 @@ impl Loaded {
         model: &str,
         base: Option<&str>,
         compute: impl Into<Compute>,
-        weights: RolloutWeights,
+        read: Read,
     ) -> anyhow::Result<Self> {
+        let (weights, context) = (read.weights, read.context);
         let (device, kind) = compute.into().open(weights)?;
-        Self::read(model, base, &|config, source| load_to_sample(config, source, kind, weights, device))
+        Self::read(model, base, context, &|config, source| load_to_sample(config, source, kind, weights, device))
     }
 
     /// A model of the shape that a GGUF file's header tells, its weights drawn at random: for measurements of what
@@ -110,9 +112,13 @@ impl Loaded {
     fn read(
         model: &str,
         base: Option<&str>,
+        context: usize,
         load: &dyn Fn(&Config, &dyn Source) -> Result<Policy, LoadError>,
     ) -> anyhow::Result<Self> {
-        let (path, checkpoint) = models::open(model, base)?;
+        let (path, mut checkpoint) = models::open(model, base)?;
+        if context > 0 {
+            checkpoint = checkpoint.for_context(context)?;
+        }
         let tokenizer = Arc::new(checkpoint.tokenizer()?);
         let bar = models::progress::numbers("reading the model", numbers(&checkpoint)?);
         let source = Watched { of: &checkpoint, bar: &bar };
@@ -125,8 +131,8 @@ impl Loaded {
     ///
     /// # Errors
     /// If the options leave no room to work in.
-    pub(crate) fn engine(&mut self, read: Read, sequences: usize, context: usize) -> anyhow::Result<Engine> {
-        engine(&mut self.policy, &self.tokenizer, read, sequences, context)
+    pub(crate) fn engine(&mut self, read: Read, sequences: usize) -> anyhow::Result<Engine> {
+        engine(&mut self.policy, &self.tokenizer, read, sequences)
     }
 
     /// As [`engine`](Self::engine), with all of the engine's options.
@@ -204,27 +210,28 @@ impl Rows for Random<'_> {
     }
 }
 
-/// What an engine reads weights, keys and values as.
+/// What an engine reads weights, keys and values as, and how many of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Read {
     /// The weights of linear layers.
     pub(crate) weights: RolloutWeights,
     /// Keys and values.
     pub(crate) kv_cache: KvCache,
+    /// The longest sequence in tokens; 0 takes the model's.
+    pub(crate) context: usize,
 }
 
-/// An engine over `policy`; a `context` of 0 takes the model's.
+/// An engine over `policy`.
 pub(crate) fn engine(
     policy: &mut Policy,
     tokenizer: &Arc<Tokenizer>,
     read: Read,
     sequences: usize,
-    context: usize,
 ) -> anyhow::Result<Engine> {
     let options = EngineOptions {
         max_sequences: sequences,
         kv_cache: read.kv_cache,
-        context: (context > 0).then_some(context),
+        context: (read.context > 0).then_some(read.context),
         ..EngineOptions::default()
     };
     engine_with(policy, tokenizer, read.weights, &options)

@@ -348,3 +348,32 @@ fn smollm2_calculates_and_talks() {
     let text = lines(&relign(&[&call[..], &["--json"]].concat())).remove(0)["text"].as_str().unwrap().to_owned();
     assert_eq!(stdout(&relign(&call)), format!("{}\n", text.trim_end()));
 }
+
+/// A model with LongRoPE is read for the context that is asked for, and for no more than it was made for.
+#[test]
+fn a_longer_context_reads_the_model_for_long_texts() {
+    let fixtures = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../model/tests/fixtures");
+    let folder = tempfile::tempdir().unwrap();
+    for (from, file) in [
+        ("tiny-phi3", "config.json"),
+        ("tiny-phi3", "model.safetensors"),
+        ("tiny-llama", "tokenizer.json"),
+        ("tiny-llama", "tokenizer_config.json"),
+    ] {
+        std::fs::copy(fixtures.join(from).join(file), folder.path().join(file)).unwrap();
+    }
+    let model = folder.path().to_str().unwrap();
+    let score = |text: &str, more: &[&str]| {
+        relign(&[&["generate", "--model", model, "--dtype", "f32", "--score", text, "--json"], more].concat())
+    };
+    let logprob = |more: &[&str]| lines(&score("there is a text", more))[0]["logprob"].as_f64().unwrap();
+    assert_eq!(logprob(&[]), logprob(&["--context", "32"]), "the context it was first trained on");
+    assert_ne!(logprob(&[]), logprob(&["--context", "33"]));
+    let long = "a text of more than its first context, which goes on and on";
+    let refused = score(long, &[]);
+    assert_eq!(refused.status.code(), Some(1), "{}", stderr(&refused));
+    assert!(stderr(&refused).contains("the context holds 32"), "{}", stderr(&refused));
+    assert_eq!(score(long, &["--context", "128"]).status.code(), Some(0));
+    let refused = score(long, &["--context", "257"]);
+    assert!(stderr(&refused).contains("expected at most the model's 256 tokens, got 257"), "{}", stderr(&refused));
+}

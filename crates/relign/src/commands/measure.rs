@@ -71,7 +71,7 @@ pub(crate) enum Measure {
 pub(crate) fn run(what: &Measure) -> anyhow::Result<()> {
     match what {
         Measure::Export { model, folder } => {
-            let loaded = Loaded::open(model, Dtype::F32)?;
+            let loaded = Loaded::open(model, Dtype::F32, 0)?;
             std::fs::create_dir_all(folder)?;
             let policy = &loaded.policy;
             relign_model::save_folder(folder, policy.config(), policy.named(), &loaded.tokenizer, Kind::Float)?;

@@ -35,6 +35,10 @@ pub(crate) struct SamplingArgs {
     /// What keys and values are kept as: full, bf16 or int8
     #[arg(long, value_name = "TYPE", default_value = "full", value_parser = kv_cache)]
     pub(crate) kv_cache: KvCache,
+    /// The longest sequence in tokens, prompt included [default: the model's, of Phi-3 and Phi-4-mini what they were
+    /// first trained on; more makes them read all positions as for long texts]
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub(crate) context: usize,
     /// The base model, where MODEL is a PEFT folder [default: what the folder names]
     #[arg(long, value_name = "MODEL")]
     pub(crate) base: Option<String>,
@@ -79,7 +83,7 @@ struct ShapeArgs {
 impl SamplingArgs {
     /// What the engine reads.
     pub(crate) fn read(&self) -> Read {
-        Read { weights: self.weights, kv_cache: self.kv_cache }
+        Read { weights: self.weights, kv_cache: self.kv_cache, context: self.context }
     }
 
     /// Where and in what the engine computes.

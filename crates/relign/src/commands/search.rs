@@ -274,7 +274,7 @@ fn facts(
     generator: &Generator,
     sampling: &Sampling,
 ) -> anyhow::Result<BTreeMap<&'static str, Value>> {
-    let model = match &generator.source {
+    let mut model = match &generator.source {
         Source::Local(_) => json!({
             "sha256": weights_hash(&generator.path)?,
             "base": what.sampling.base,
@@ -284,6 +284,9 @@ fn facts(
         }),
         Source::Server(remote) => json!({"server": remote.url(), "model": remote.model()}),
     };
+    if what.sampling.context > 0 {
+        model["context"] = what.sampling.context.into();
+    }
     Ok(BTreeMap::from([
         ("data", serde_json::to_value(environment.data())?),
         ("model", model),

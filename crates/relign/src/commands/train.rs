@@ -83,7 +83,7 @@ pub(crate) fn run(asked: &Asked) -> anyhow::Result<()> {
     contamination.lines().for_each(|line| eprintln!("{line}"));
     contamination.write(&folder)?;
     eprintln!("loading {}", recipe.model.path);
-    let Loaded { path, policy, tokenizer } = Loaded::open(&recipe.model.path, compute)?;
+    let Loaded { path, policy, tokenizer } = Loaded::open(&recipe.model.path, compute, recipe.run.context)?;
     let hash = weights_hash(&path)?;
     let kind = policy.kind();
     eprintln!(
@@ -99,8 +99,9 @@ pub(crate) fn run(asked: &Asked) -> anyhow::Result<()> {
         saved.restore(&mut trainer, &progress)?;
     }
     let interrupt = interrupts()?;
-    let read = Read { weights: recipe.model.rollout_weights, kv_cache: recipe.model.kv_cache };
-    let engine = engine(trainer.policy_mut(), &tokenizer, read, recipe.run.sequences, recipe.run.context)?;
+    let (weights, kv_cache, context) = (recipe.model.rollout_weights, recipe.model.kv_cache, recipe.run.context);
+    let read = Read { weights, kv_cache, context };
+    let engine = engine(trainer.policy_mut(), &tokenizer, read, recipe.run.sequences)?;
     let mut sampler = Sampler::new(
         &recipe,
         engine,

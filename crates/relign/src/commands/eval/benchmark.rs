@@ -127,6 +127,10 @@ fn origin(asked: &Asked, generator: &Generator) -> anyhow::Result<Origin> {
             }
             engine.insert("weights".to_owned(), word(&asked.sampling.weights)?);
             engine.insert("kv_cache".to_owned(), word(&asked.sampling.kv_cache)?);
+            // Only where it was given: other results are of the model's own.
+            if asked.sampling.context > 0 {
+                engine.insert("context".to_owned(), asked.sampling.context.to_string());
+            }
             if let Some(base) = &asked.sampling.base {
                 engine.insert("base".to_owned(), base.clone());
             }

@@ -12,7 +12,7 @@ use super::{dtype_of, peak_gb};
 use crate::cli::Usage;
 use crate::commands::sampling::{at_least_one, kv_cache, weights};
 use crate::commands::say_json;
-use crate::loaded::Loaded;
+use crate::loaded::{Loaded, Read};
 
 /// What `measure decode` was told. Answers are sampled at temperature 1 and end where the model ends them.
 #[derive(Debug, clap::Args)]
@@ -86,7 +86,7 @@ fn engine(asked: &Asked) -> anyhow::Result<Engine> {
     let mut loaded = if asked.random_weights {
         Loaded::open_random(&asked.model, dtype, asked.weights)?
     } else {
-        Loaded::open_to_sample(&asked.model, None, dtype, asked.weights)?
+        Loaded::open_to_sample(&asked.model, None, dtype, Read { weights: asked.weights, ..Read::default() })?
     };
     loaded.engine_with(asked.weights, &options)
 }

@@ -16,7 +16,7 @@ use super::decode::read;
 use super::{dtype_of, peak_gb};
 use crate::commands::sampling::at_least_one;
 use crate::commands::say_json;
-use crate::loaded::Loaded;
+use crate::loaded::{Loaded, Read};
 
 /// What `measure search` was told: MCTS (UCT) over steps of so many tokens, each beginning being worth the geometric mean
 /// of its tokens' probabilities.
@@ -62,7 +62,7 @@ pub(crate) struct Asked {
 pub(super) fn run(asked: &Asked) -> anyhow::Result<()> {
     let prompts = read(&asked.prompts)?;
     let warm_up = asked.warm_up.as_deref().map(read).transpose()?.unwrap_or_default();
-    let mut loaded = Loaded::open_to_sample(&asked.model, None, dtype_of(&asked.dtype)?, RolloutWeights::Full)?;
+    let mut loaded = Loaded::open_to_sample(&asked.model, None, dtype_of(&asked.dtype)?, Read::default())?;
     let options =
         EngineOptions { max_sequences: asked.sequences, share_prefixes: !asked.no_sharing, ..EngineOptions::default() };
     let mut engine = loaded.engine_with(RolloutWeights::Full, &options)?;

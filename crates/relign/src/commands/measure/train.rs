@@ -13,7 +13,7 @@ use crate::loaded::Loaded;
 
 /// Next-token cross-entropy over separate sequences: no shared prefix, every token's loss taken.
 pub(super) fn run(model: &str, dtype: &str, sequences: usize, length: usize) -> anyhow::Result<()> {
-    let mut loaded = Loaded::open(model, dtype_of(dtype)?)?;
+    let mut loaded = Loaded::open(model, dtype_of(dtype)?, 0)?;
     loaded.policy.track_gradients(true);
     let family = loaded.policy.family();
     let n = sequences * length;
