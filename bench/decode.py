@@ -27,11 +27,13 @@ def asked(sequences):
             "--sequences", sequences, "--max-tokens", MAX_TOKENS]  # fmt: skip
 
 
-def ours(dtype, sequences, weights="full"):
-    call = [RELIGN, "measure", "decode", exported(), *asked(sequences), "--dtype", dtype, "--weights", weights, "--json"]
-    row = run(call)
+def ours(dtype, sequences, weights="full", kv_cache="full"):
+    fewer = ["--weights", weights, "--kv-cache", kv_cache]
+    row = run([RELIGN, "measure", "decode", exported(), *asked(sequences), "--dtype", dtype, *fewer, "--json"])
     if weights != "full":
         row["dtype"] = f"{row['weights']} weights, {row['dtype']}"
+    if kv_cache != "full":
+        row["dtype"] += f", {kv_cache} keys and values"
     return result(row)
 
 
@@ -79,14 +81,17 @@ def decode():
                 peers.append(Peer("vllm", vllm_version(), functools.partial(vllm, *args)))
             name = f"{sequences} sequence{'s' if sequences > 1 else ''}, {dtype}"
             yield Case(name, "tokens/s", functools.partial(ours, *args), peers)
-    for weights, kind, sequences in [("int8", "q8_0", 1), ("q4", "q4_0", 1), ("int8", "q8_0", 64)]:
+    quantised = [("int8", "full", 1), ("q4", "full", 1), ("int8", "full", 64), ("int8", "int8", 64)]
+    for weights, kv_cache, sequences in quantised:
+        kind = {"int8": "q8_0", "q4": "q4_0"}[weights]
         peers = [Peer("llama.cpp", version("llama-cpp-python"), functools.partial(llama_cpp, kind, sequences))]
         if sequences > 1:
             # It has no such weights: the same model in full, as fast as it goes here.
             full = functools.partial(transformers, kinds[-1], sequences)
             peers.append(Peer("transformers", version("transformers"), full))
         name = f"{sequences} sequence{'s' if sequences > 1 else ''}, {weights}"
-        yield Case(name, "tokens/s", functools.partial(ours, kinds[-1], sequences, weights), peers)
+        name += ", keys and values too" if kv_cache != "full" else ""
+        yield Case(name, "tokens/s", functools.partial(ours, kinds[-1], sequences, weights, kv_cache), peers)
 
 
 def tree():

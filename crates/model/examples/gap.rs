@@ -12,13 +12,14 @@ use relign_core::{KvCache, Message, RolloutWeights, Tokenize};
 use relign_model::kv::{KvPool, PagedRow};
 use relign_model::{Checkpoint, Family, Kind, Policy, Tensor, no_grad_guard};
 
-const WAYS: [(&str, Kind, RolloutWeights, KvCache); 7] = [
+const WAYS: [(&str, Kind, RolloutWeights, KvCache); 8] = [
     ("bf16", Kind::BFloat16, RolloutWeights::Full, KvCache::Full),
     ("f32, weights bf16", Kind::Float, RolloutWeights::Bf16, KvCache::Full),
     ("f32, weights int8", Kind::Float, RolloutWeights::Int8, KvCache::Full),
     ("f32, weights q4", Kind::Float, RolloutWeights::Q4, KvCache::Full),
     ("bf16, weights int8", Kind::BFloat16, RolloutWeights::Int8, KvCache::Full),
     ("bf16, weights q4", Kind::BFloat16, RolloutWeights::Q4, KvCache::Full),
+    ("bf16, weights, keys and values int8", Kind::BFloat16, RolloutWeights::Int8, KvCache::Int8),
     ("f32, keys and values int8", Kind::Float, RolloutWeights::Full, KvCache::Int8),
 ];
 

@@ -113,9 +113,7 @@ pub(super) unsafe fn block_scores<S: Cached, L: Lanes, const V: usize>(
             }
             for m in 0..$n {
                 if S::SCALED {
-                    for lane in 0..BLOCK {
-                        totals[m][lane] *= keys.scales[lane];
-                    }
+                    scale(&mut totals[m], keys.scales);
                 }
                 if let Some(start) = members.scores(shape, query + m, index) {
                     scores[start..start + BLOCK].copy_from_slice(&totals[m]);
@@ -124,6 +122,15 @@ pub(super) unsafe fn block_scores<S: Cached, L: Lanes, const V: usize>(
         })* _ => unreachable!("one to four queries") } } }
         run!(1 2 3 4);
         query += many;
+    }
+}
+
+/// Multiplies what belongs to a block's positions by their scales.
+#[inline(always)]
+fn scale(numbers: &mut [f32; BLOCK], scales: &[f32]) {
+    let scales: &[f32; BLOCK] = scales.first_chunk().expect("a scale for every position");
+    for lane in 0..BLOCK {
+        numbers[lane] *= scales[lane];
     }
 }
 
@@ -179,9 +186,7 @@ pub(super) unsafe fn block_values<S: Cached, L: Lanes, const V: usize>(
                 weights[m].copy_from_slice(&scores[start..start + BLOCK]);
             }
             if S::SCALED {
-                for lane in 0..BLOCK {
-                    weights[m][lane] *= values.scales[lane];
-                }
+                scale(&mut weights[m], values.scales);
             }
         }
         let outputs = &mut outputs[query * dim..(query + many) * dim];
