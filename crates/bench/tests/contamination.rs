@@ -136,7 +136,7 @@ fn a_training_set_that_holds_test_problems_is_caught() {
     let data = std::env::var_os("RELIGN_DATA").map_or(data, |root| Path::new(&root).join("math"));
     let (train, test) = (data.join("train_answers.json"), data.join("math500.jsonl"));
     if !train.exists() || !test.exists() {
-        eprintln!("SKIPPED: {} is not here", data.display());
+        relign_core::skipped!("{} is not here", data.display());
         return;
     }
     let mut index = Index::new(vec![("math500".to_owned(), questions(&test).unwrap())], Options::default());

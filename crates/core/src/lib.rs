@@ -16,6 +16,7 @@ mod sampling;
 mod score;
 mod scorer;
 mod seed;
+mod skipped;
 mod strategy;
 mod task;
 mod tree;

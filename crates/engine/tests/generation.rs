@@ -80,7 +80,7 @@ fn results_do_not_depend_on_company() {
 fn the_trainer_sees_the_bits_that_were_sampled_from() {
     let amx = std::fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| text.contains("amx_bf16"));
     if amx {
-        eprintln!("SKIPPED: bf16; with AMX tiles, products of many rows are the library's");
+        relign_core::skipped!("bf16; with AMX tiles, products of many rows are the library's");
     }
     for (family, kind) in [("llama", Kind::Float), ("qwen2", Kind::Float), ("llama", Kind::BFloat16)] {
         if amx && kind == Kind::BFloat16 {

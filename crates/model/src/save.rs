@@ -257,7 +257,7 @@ mod tests {
     #[test]
     fn a_full_disk_is_an_error_not_a_panic() {
         if !Path::new("/dev/full").exists() {
-            eprintln!("SKIPPED: no /dev/full on this system");
+            relign_core::skipped!("no /dev/full on this system");
             return;
         }
         let dir = tempfile::tempdir().expect("a temporary folder");

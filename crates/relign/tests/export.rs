@@ -240,7 +240,7 @@ fn transformers_loads_it() {
         output.is_ok_and(|output| output.status.success())
     };
     let Some(python) = [python, "python3".into()].into_iter().find(able) else {
-        eprintln!("SKIPPED: no Python with transformers in .x/peers (./x peers) or on the path");
+        relign_core::skipped!("no Python with transformers in .x/peers (./x peers) or on the path");
         return;
     };
     let (_kept, out) = place();

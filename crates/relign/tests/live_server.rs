@@ -3,7 +3,6 @@
 
 mod binary;
 
-use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -30,8 +29,7 @@ fn live(model: &str) -> Option<Live> {
     let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.x/peers/bin/python");
     let has = Command::new(&python).args(["-c", "import llama_cpp.server.app"]).stderr(Stdio::null()).status();
     if !has.is_ok_and(|status| status.success()) {
-        // Not by `eprintln!`, of which the harness shows nothing where a test passes.
-        let _ = writeln!(std::io::stderr(), "SKIPPED: llama-cpp-python's server is missing; `./x peers` installs it");
+        relign_core::skipped!("llama-cpp-python's server is missing; `./x peers` installs it");
         return None;
     }
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();

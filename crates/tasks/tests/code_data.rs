@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 fn data(file: &str) -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data").join(file);
     if !path.exists() {
-        eprintln!("SKIPPED: there is no {}", path.display());
+        relign_core::skipped!("there is no {}", path.display());
         return None;
     }
     Some(path)
@@ -141,7 +141,7 @@ const SOLUTIONS: [(&str, &str); 10] = [
 fn rust_of_multipl_e() {
     let Some(path) = data("humaneval/humaneval-rs.jsonl") else { return };
     if std::process::Command::new("rustc").arg("--version").output().is_err() {
-        eprintln!("SKIPPED: there is no rustc");
+        relign_core::skipped!("there is no rustc");
         return;
     }
     let mut asked = Vec::new();

@@ -90,11 +90,11 @@ fn environments(folder: &Path) -> Vec<(String, Box<dyn Environment>)> {
                 all
             }
             ("gsm8k", Some(None)) => {
-                eprintln!("SKIPPED the real gsm8k: there is no ../shared/data; a few made-up problems stand in");
+                relign_core::skipped!("the real gsm8k: there is no ../shared/data; a few made-up problems stand in");
                 vec![json!({"name": name, "path": folder})]
             }
             (_, Some(None)) => {
-                eprintln!("SKIPPED {name}: there is no ../shared/data with it");
+                relign_core::skipped!("{name}: there is no ../shared/data with it");
                 Vec::new()
             }
             (_, None) => panic!("`{name}`: expected settings to test it with"),
@@ -117,7 +117,7 @@ fn sandboxed() -> bool {
     let code = (REWARDS.iter().find(|entry| entry.name == "code").unwrap().build)(json!({})).unwrap();
     let score = code.score(&task, &Transcript::of("```python\ndef f():\n    return 1\n```", true));
     if score.verdict == Verdict::Failed {
-        eprintln!("SKIPPED programs: no sandbox here: {}", score.reason);
+        relign_core::skipped!("programs: no sandbox here: {}", score.reason);
     }
     score.verdict != Verdict::Failed
 }
@@ -231,7 +231,7 @@ fn data_sets_have_the_rows_that_their_authors_say() {
     ] {
         let folder = FOLDERS.iter().find(|(known, _)| *known == name).unwrap().1;
         let Some(path) = shared(folder) else {
-            eprintln!("SKIPPED {name}: there is no ../shared/data with it");
+            relign_core::skipped!("{name}: there is no ../shared/data with it");
             continue;
         };
         let environment = built(json!({"name": name, "path": path}));

@@ -219,7 +219,7 @@ fn other_languages() {
     for (language, right, wrong, tests) in cases {
         match judge(language, right, "square", tests) {
             Err(Unavailable::Toolchain { why, .. }) => {
-                eprintln!("SKIPPED {language}: {why}");
+                relign_core::skipped!("{language}: {why}");
                 continue;
             }
             judged => assert_eq!(judged.unwrap(), Judged::Passed, "{language}"),
@@ -305,9 +305,9 @@ fn no_isolation_no_score() {
     let done =
         Command::new("unshare").args(["--user", "--map-root-user", "sh", "-c", &script]).env(INSIDE, "1").output();
     match done {
-        Ok(done) if text(&done.stderr).contains("unshare failed") => eprintln!("SKIPPED: {}", text(&done.stderr)),
+        Ok(done) if text(&done.stderr).contains("unshare failed") => relign_core::skipped!("{}", text(&done.stderr)),
         Ok(done) => assert!(done.status.success(), "{}{}", text(&done.stdout), text(&done.stderr)),
-        Err(error) => eprintln!("SKIPPED: no `unshare` here: {error}"),
+        Err(error) => relign_core::skipped!("no `unshare` here: {error}"),
     }
 }
 
@@ -343,6 +343,6 @@ fn the_same_as_nobody() {
             assert!(done.status.success(), "{said}{}", text(&done.stderr));
             assert!(said.contains("6 passed"), "{said}");
         }
-        Err(error) => eprintln!("SKIPPED: nobody cannot run {}: {error}", exe.display()),
+        Err(error) => relign_core::skipped!("nobody cannot run {}: {error}", exe.display()),
     }
 }

@@ -65,7 +65,7 @@ const EXPECTED: [(&str, u64, u64, &str, &str); 12] = [
 #[test]
 fn every_built_in_data_set_comes_from_the_hub() {
     if std::env::var_os("RELIGN_DATA").is_some() || Path::new("../shared/data").is_dir() {
-        eprintln!("SKIPPED data sets of the hub: local ones come before them here");
+        relign_core::skipped!("data sets of the hub: local ones come before them here");
         return;
     }
     let of_files = |entry: &&relign_core::Entry<dyn Environment>| (entry.schema)().get("x-data-set").is_some();

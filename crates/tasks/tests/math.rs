@@ -16,7 +16,7 @@ fn under(policy: &Policy, gold: &str, answer: &str) -> Finding {
 fn shared(name: &str) -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared").join(name);
     if !path.exists() {
-        eprintln!("SKIPPED: there is no {}", path.display());
+        relign_core::skipped!("there is no {}", path.display());
         return None;
     }
     Some(path)

@@ -287,7 +287,7 @@ fn python_with(module: &str) -> Option<String> {
         Command::new(python).args(["-c", &import]).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
     });
     if found.is_none() {
-        eprintln!("SKIPPED: no Python here has `{module}`; RELIGN_PYTHON can name one that has");
+        relign_core::skipped!("no Python here has `{module}`; RELIGN_PYTHON can name one that has");
     }
     found
 }

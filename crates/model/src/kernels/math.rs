@@ -34,31 +34,69 @@ pub(crate) fn sigmoid<const FMA: bool>(x: f32) -> f32 {
     1.0 / (1.0 + exp::<FMA>(-x))
 }
 
-/// Sums with 32 accumulators, so that the order does not depend on the vector width.
+/// Accumulators of a sum, so that the order does not depend on the vector width.
+const LANES: usize = 32;
+
+/// `K` sums of what `value` makes of the numbers that stand at one place of `N` slices of one length.
+///
+/// Whole [`LANES`] are arrays: a number that might lie outside its slice would keep the compiler from vectors.
 #[inline(always)]
-pub(crate) fn sum(n: usize, value: impl Fn(usize) -> f32) -> f32 {
-    const LANES: usize = 32;
-    let mut lanes = [0.0_f32; LANES];
-    let whole = n / LANES * LANES;
-    let mut i = 0;
-    while i < whole {
-        for (lane, acc) in lanes.iter_mut().enumerate() {
-            *acc += value(i + lane);
+pub(crate) fn sums<T: Copy + Default, const N: usize, const K: usize>(
+    of: [&[T]; N],
+    value: impl Fn([T; N]) -> [f32; K],
+) -> [f32; K] {
+    let (mut chunks, mut rests) = ([&[][..]; N], [&[][..]; N]);
+    for n in 0..N {
+        (chunks[n], rests[n]) = of[n].as_chunks::<LANES>();
+        assert!(of[n].len() == of[0].len(), "slices of one length");
+    }
+    let nothing = [T::default(); LANES];
+    let mut lanes = [[0.0_f32; LANES]; K];
+    for at in 0..chunks[0].len() {
+        let mut chunk = [&nothing; N];
+        for n in 0..N {
+            chunk[n] = &chunks[n][at];
         }
-        i += LANES;
-    }
-    let mut tail = 0.0;
-    for j in whole..n {
-        tail += value(j);
-    }
-    let mut width = LANES / 2;
-    while width > 0 {
-        for lane in 0..width {
-            lanes[lane] += lanes[lane + width];
+        for lane in 0..LANES {
+            let mut numbers = [T::default(); N];
+            for n in 0..N {
+                numbers[n] = chunk[n][lane];
+            }
+            let parts = value(numbers);
+            for k in 0..K {
+                lanes[k][lane] += parts[k];
+            }
         }
-        width /= 2;
     }
-    lanes[0] + tail
+    let mut tails = [0.0; K];
+    for at in 0..rests[0].len() {
+        let mut numbers = [T::default(); N];
+        for n in 0..N {
+            numbers[n] = rests[n][at];
+        }
+        let parts = value(numbers);
+        for k in 0..K {
+            tails[k] += parts[k];
+        }
+    }
+    for k in 0..K {
+        let mut width = LANES / 2;
+        while width > 0 {
+            for lane in 0..width {
+                lanes[k][lane] += lanes[k][lane + width];
+            }
+            width /= 2;
+        }
+        tails[k] += lanes[k][0];
+    }
+    tails
+}
+
+/// [`sums`] of one kind over one slice.
+#[inline(always)]
+pub(crate) fn sum<T: Copy + Default>(of: &[T], value: impl Fn(T) -> f32) -> f32 {
+    let [sum] = sums([of], |[number]| [value(number)]);
+    sum
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::dispatch;
 use super::element::Element;
-use super::math::sum;
+use super::math::{sum, sums};
 use super::parallel::{Shared, ranges, threads};
 
 /// What families do differently in their norms.
@@ -58,7 +58,7 @@ fn forward_body<T: Element, const FMA: bool>(x: &[T], weight: &[T], norm: Norm, 
 
 #[inline(always)]
 fn inverse_rms<T: Element>(x: &[T], eps: f32) -> f32 {
-    let square = sum(x.len(), |i| x[i].load() * x[i].load());
+    let square = sum(x, |x| x.load() * x.load());
     1.0 / (square / x.len() as f32 + eps).sqrt()
 }
 
@@ -102,7 +102,8 @@ fn backward_body<T: Element, const FMA: bool>(
     let width = weight.len();
     for ((x, dy), dx) in x.chunks_exact(width).zip(dy.chunks_exact(width)).zip(dx.chunks_exact_mut(width)) {
         let scale = inverse_rms(x, norm.eps);
-        let mean = sum(width, |i| dy[i].load() * (norm.offset + weight[i].load()) * x[i].load()) * scale / width as f32;
+        let [dot] = sums([dy, weight, x], |[dy, w, x]| [dy.load() * (norm.offset + w.load()) * x.load()]);
+        let mean = dot * scale / width as f32;
         for i in 0..width {
             let normal = x[i].load() * scale;
             let dn = dy[i].load() * (norm.offset + weight[i].load());

@@ -282,8 +282,12 @@ unsafe fn attend_body<P: Types, L: Lanes, const V: usize, const FMA: bool>(
     let mut room = 0;
     for &row in &bundle.rows {
         let first = (row * shape.heads + head * group) * dim;
-        for value in &pass.q[first..first + group * dim] {
-            queries.push(value.load() * shape.scale);
+        let numbers = &pass.q[first..first + group * dim];
+        let filled = queries.len();
+        queries.resize(filled + numbers.len(), 0.0);
+        // Not pushed one by one, which would keep the compiler from vectors.
+        for (query, number) in queries[filled..].iter_mut().zip(numbers) {
+            *query = number.load() * shape.scale;
         }
         let place = &pass.rows[row];
         for _ in 0..group {

@@ -2,7 +2,7 @@
 
 use super::dispatch;
 use super::element::Element;
-use super::math::{exp, fma, sum};
+use super::math::{exp, fma, sum, sums};
 use super::parallel::{Shared, ranges};
 
 /// Numbers of a row that are summed in f32; the sums are added in f64.
@@ -46,9 +46,13 @@ fn stats_body<T: Element, const FMA: bool>(logits: &[T], vocab: usize, scale: f3
         // Both sums in one pass over the row: sum e^z and sum z e^z, z <= 0.
         let (mut total, mut weighted) = (0.0_f64, 0.0_f64);
         for block in row.chunks(BLOCK) {
-            let z = |i: usize| fma::<FMA>(block[i].load(), scale, -max);
-            total += f64::from(sum(block.len(), |i| exp::<FMA>(z(i))));
-            weighted += f64::from(sum(block.len(), |i| z(i) * exp::<FMA>(z(i))));
+            let [e, ze] = sums([block], |[logit]| {
+                let z = fma::<FMA>(logit.load(), scale, -max);
+                let e = exp::<FMA>(z);
+                [e, z * e]
+            });
+            total += f64::from(e);
+            weighted += f64::from(ze);
         }
         let log_total = total.ln();
         let lse = (f64::from(max) + log_total) as f32;
@@ -90,8 +94,12 @@ fn certainty_body<T: Element, const FMA: bool>(logits: &[T], vocab: usize, rows:
         // Both are of distances from the maximum, which do not cancel.
         let (mut total, mut below) = (0.0_f64, 0.0_f64);
         for block in row.chunks(BLOCK) {
-            total += f64::from(sum(block.len(), |i| exp::<FMA>(block[i].load() - max)));
-            below += f64::from(sum(block.len(), |i| block[i].load() - max));
+            let [e, z] = sums([block], |[logit]| {
+                let z = logit.load() - max;
+                [exp::<FMA>(z), z]
+            });
+            total += f64::from(e);
+            below += f64::from(z);
         }
         *out = (total.ln() - below / vocab as f64 - (vocab as f64).ln()) as f32;
     }
@@ -175,7 +183,7 @@ fn draw_body<T: Element, const FMA: bool>(
         sums.clear();
         let mut total = 0.0_f64;
         for block in row.chunks(BLOCK) {
-            let part = sum(block.len(), |i| exp::<FMA>(fma::<FMA>(block[i].load(), scale, -max)));
+            let part = sum(block, |logit| exp::<FMA>(fma::<FMA>(logit.load(), scale, -max)));
             total += f64::from(part);
             sums.push(part);
         }

@@ -8,7 +8,7 @@
 use super::dense::{LANES, multiply_add};
 use super::dispatch;
 use super::element::Element;
-use super::math::{exp, sum};
+use super::math::{exp, sums};
 use super::parallel::{Shared, parallel, threads};
 
 /// Keys handled at once.
@@ -171,7 +171,11 @@ fn backward_body<T: Element, const FMA: bool>(
     let outputs = gather(segments, shape, unit, out, 1.0);
     let own_start = segments[unit.segment].start + unit.first;
     let place = |row: usize| (own_start + row / group) * shape.heads + unit.kv_head * group + row % group;
-    let delta: Vec<f32> = (0..rows).map(|r| sum(width, |i| grads[r * width + i] * outputs[r * width + i])).collect();
+    let mut delta = Vec::with_capacity(rows);
+    for (grads, outputs) in grads.chunks_exact(width).zip(outputs.chunks_exact(width)) {
+        let [dot] = sums([grads, outputs], |[grad, output]| [grad * output]);
+        delta.push(dot);
+    }
     let mut dqueries = vec![0.0_f32; rows * width];
     let mut p = vec![0.0_f32; rows * KEYS];
     let mut dp = vec![0.0_f32; rows * KEYS];

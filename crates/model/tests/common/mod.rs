@@ -29,7 +29,7 @@ pub(crate) fn model(file: &str) -> Option<PathBuf> {
     ];
     let found = folders.iter().map(|folder| folder.join(file)).find(|path| path.is_file());
     if found.is_none() {
-        eprintln!("SKIPPED: {file} is in none of $RELIGN_MODELS, ~/.cache/relign-models, ~/.cache/relign/models");
+        relign_core::skipped!("{file} is in none of $RELIGN_MODELS, ~/.cache/relign-models, ~/.cache/relign/models");
     }
     found
 }
@@ -40,7 +40,7 @@ pub(crate) fn data(file: &str) -> Option<PathBuf> {
     if path.is_file() {
         return Some(path);
     }
-    eprintln!("SKIPPED: no {}", path.display());
+    relign_core::skipped!("no {}", path.display());
     None
 }
 

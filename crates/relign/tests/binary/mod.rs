@@ -24,9 +24,8 @@ pub fn smollm2() -> Option<String> {
     let file = "smollm2-135m-instruct-q4_1.gguf";
     let found = folders.iter().map(|folder| folder.join(file)).find(|path| path.is_file());
     if found.is_none() {
-        // Not by `eprintln!`, of which the harness shows nothing where a test passes.
         let places = "$RELIGN_MODELS, ~/.cache/relign-models, ~/.cache/relign/models";
-        let _ = writeln!(std::io::stderr(), "SKIPPED: {file} is in none of {places}");
+        relign_core::skipped!("{file} is in none of {places}");
     }
     found.map(|path| path.to_str().unwrap().to_owned())
 }

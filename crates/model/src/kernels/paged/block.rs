@@ -149,7 +149,7 @@ pub(super) fn weigh<const FMA: bool>(scores: &mut [f32], hidden: usize, len: usi
     for score in scores.iter_mut() {
         *score = exp::<FMA>(*score - max);
     }
-    let total = sum(scores.len(), |i| scores[i]);
+    let total = sum(scores, |score| score);
     let scale = 1.0 / total;
     for score in scores.iter_mut() {
         *score *= scale;
