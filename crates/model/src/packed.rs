@@ -65,7 +65,18 @@ impl Packed {
 
     /// Whether the numbers are the weights themselves.
     pub(crate) fn is_full(&self) -> bool {
-        matches!(self, Self::Panels { .. })
+        self.is(RolloutWeights::Full)
+    }
+
+    /// Whether it is the copy that `weights` asks for.
+    pub(crate) fn is(&self, weights: RolloutWeights) -> bool {
+        weights
+            == match self {
+                Self::Panels { .. } => RolloutWeights::Full,
+                Self::Bf16(_) => RolloutWeights::Bf16,
+                Self::Quantised { bits: Bits::Eight, .. } => RolloutWeights::Int8,
+                Self::Quantised { bits: Bits::Four, .. } => RolloutWeights::Q4,
+            }
     }
 
     /// Room for a packed copy of `[m, k]` weights, or none where they are to be read in full.

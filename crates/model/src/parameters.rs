@@ -204,9 +204,9 @@ impl<'a> Builder<'a> {
             }
         }
         let is_full = weights == RolloutWeights::Full;
-        let has_plain = parameter.compute.numel() > 0;
-        let reads_plain = is_full && has_plain && self.keep == Keep::Masters;
-        let packed = parameter.packed.as_ref().filter(|packed| packed.is_full() == is_full && !reads_plain);
+        let reads_plain = is_full && self.keep == Keep::Masters && parameter.compute.numel() > 0;
+        let packed = parameter.packed.as_ref().filter(|packed| packed.is(weights) && !reads_plain);
+        assert!(packed.is_some() || is_full, "{}: a policy keeps one packed copy, and it is another", parameter.name);
         Linear { weight: parameter.compute.shallow_clone(), bias, packed: packed.map(Packed::shallow_clone) }
     }
 

@@ -168,7 +168,8 @@ impl Policy {
     /// through them.
     ///
     /// # Panics
-    /// If `weights` are packed and the policy is not on the CPU.
+    /// If `weights` are packed and the policy is not on the CPU, or is sampled from in another way already: there is one
+    /// copy.
     #[must_use]
     pub fn sampling_family(&mut self, weights: RolloutWeights) -> Box<dyn Family> {
         let on_cpu = self.device == Device::Cpu;

@@ -103,6 +103,25 @@ pub(crate) fn sum<T: Copy + Default>(of: &[T], value: impl Fn(T) -> f32) -> f32 
 mod tests {
     use super::*;
 
+    /// Lane by lane, and lanes in pairs: the order that results promise on every CPU.
+    #[test]
+    fn sums_have_one_order() {
+        for n in [0, 1, 31, 32, 33, 64, 100] {
+            let a: Vec<f32> = (0..n).map(|i| (i as f32 * 0.7).sin()).collect();
+            let b: Vec<f32> = (0..n).map(|i| (i as f32 * 1.3).cos()).collect();
+            let whole = n / 32 * 32;
+            let mut lanes = [0.0_f32; 32];
+            (0..whole).for_each(|i| lanes[i % 32] += a[i] * b[i]);
+            for width in [16, 8, 4, 2, 1] {
+                (0..width).for_each(|lane| lanes[lane] += lanes[lane + width]);
+            }
+            let expected = lanes[0] + (whole..n).fold(0.0, |tail, i| tail + a[i] * b[i]);
+            let [products, count] = sums([&a, &b], |[a, b]| [a * b, 1.0]);
+            assert_eq!((products.to_bits(), count), (expected.to_bits(), n as f32), "{n} numbers");
+            assert_eq!(sum(&a, |a| a).to_bits(), sums([&a], |[a]| [a])[0].to_bits());
+        }
+    }
+
     #[test]
     fn exp_is_close_to_libm() {
         let mut worst = 0.0_f64;

@@ -133,17 +133,21 @@ pub(crate) fn write<P: Types>(
     v: &[P::T],
     cache: Cache<NumbersMut<'_, P::S>>,
 ) {
-    let heads = shape.kv_heads;
-    let (keys, values) = (Units::new(cache.keys, shape.dim), Units::new(cache.values, shape.dim));
+    let (dim, heads) = (shape.dim, shape.kv_heads);
+    let (keys, values) = (Units::new(cache.keys, dim), Units::new(cache.values, dim));
     ranges(heads, if slots.len() < MANY { heads } else { 1 }, &|range| {
         for &Slot { token, block, at } in slots {
             for head in range.clone() {
                 let unit = block as usize * heads + head;
-                let from = (token * heads + head) * shape.dim;
+                let from = (token * heads + head) * dim;
+                let (k, v) = (&k[from..from + dim], &v[from..from + dim]);
                 // SAFETY: each thread has its own heads, and with them its own units.
-                unsafe {
-                    keys.put(unit, at, &k[from..from + shape.dim], |i| i * BLOCK + at);
-                    values.put(unit, at, &v[from..from + shape.dim], |i| at * shape.dim + i);
+                let ((keys, by), (values, by_values)) = unsafe { (keys.unit(unit, at, k), values.unit(unit, at, v)) };
+                for (key, number) in keys[at..].iter_mut().step_by(BLOCK).zip(k) {
+                    *key = P::S::narrow(number.load(), by);
+                }
+                for (value, number) in values[at * dim..][..dim].iter_mut().zip(v) {
+                    *value = P::S::narrow(number.load(), by_values);
                 }
             }
         }
@@ -162,12 +166,14 @@ impl<S: Cached> Units<S> {
         Self { dim, numbers: Shared::new(of.numbers), scales: Shared::new(of.scales) }
     }
 
-    /// Writes the number `i` of the position `at` of a unit to its `place(i)`.
+    /// The numbers of a unit, and by what those of the position `at`, which are to be `from`, are multiplied; their scale
+    /// is noted.
     ///
     /// # Safety
     /// No other thread has the unit.
+    #[allow(clippy::mut_from_ref, reason = "disjointness is the caller's duty")]
     #[inline(always)]
-    unsafe fn put<T: Element>(&self, unit: usize, at: usize, from: &[T], place: impl Fn(usize) -> usize) {
+    unsafe fn unit<T: Element>(&self, unit: usize, at: usize, from: &[T]) -> (&mut [S], f32) {
         let size = BLOCK * self.dim;
         let mut by = 1.0;
         if S::SCALED {
@@ -177,10 +183,7 @@ impl<S: Cached> Units<S> {
             by = if largest > 0.0 { 127.0 / largest } else { 0.0 };
         }
         // SAFETY: the caller's.
-        let numbers = unsafe { self.numbers.slice(unit * size..(unit + 1) * size) };
-        for (i, value) in from.iter().enumerate() {
-            numbers[place(i)] = S::narrow(value.load(), by);
-        }
+        (unsafe { self.numbers.slice(unit * size..(unit + 1) * size) }, by)
     }
 }
 

@@ -468,29 +468,37 @@ mod tests {
         }
     }
 
-    type Rounding = fn(&[f32], i32, &mut [i8], &mut [f32], &mut [i32]);
+    type Rounding<T> = fn(&[T], i32, &mut [i8], &mut [f32], &mut [i32]);
 
-    #[test]
-    fn rows_are_rounded_to_the_same_bits_everywhere() {
-        let mut ways: Vec<(&str, Rounding)> = vec![("best", round_row::<f32>)];
-        #[cfg(target_arch = "x86_64")]
-        if super::super::level() != super::super::Level::Baseline {
-            // SAFETY: `level` has seen AVX2.
-            ways.push(("avx2", |x, o, q, s, os| unsafe { avx2::round_row::<f32>(x, o, q, s, os) }));
-        }
+    fn check_rounding<T: Number>(ways: &[(&str, Rounding<T>)]) {
         for k in [1, 31, 32, 33, 100, 576] {
-            let mut x = numbers(7, k);
-            x[k / 2] = -3.0;
+            let mut x: Vec<T> = numbers(7, k).into_iter().map(T::store).collect();
+            x[k / 2] = T::store(-3.0);
             let groups = groups(k);
             let room = || (vec![0; groups * GROUP], vec![0.0; groups], vec![0; groups]);
             let mut expected = room();
             round_row_plain(&x, 8, &mut expected.0, &mut expected.1, &mut expected.2);
-            for (name, way) in &ways {
+            for (name, way) in ways {
                 let mut got = room();
                 way(&x, 8, &mut got.0, &mut got.1, &mut got.2);
                 assert_eq!(got, expected, "{name} {k}");
             }
         }
+    }
+
+    #[test]
+    fn rows_are_rounded_to_the_same_bits_everywhere() {
+        fn ways<T: Number>() -> Vec<(&'static str, Rounding<T>)> {
+            let mut ways: Vec<(&str, Rounding<T>)> = vec![("best", round_row::<T>)];
+            #[cfg(target_arch = "x86_64")]
+            if super::super::level() != super::super::Level::Baseline {
+                // SAFETY: `level` has seen AVX2.
+                ways.push(("avx2", |x, o, q, s, os| unsafe { avx2::round_row::<T>(x, o, q, s, os) }));
+            }
+            ways
+        }
+        check_rounding(&ways::<f32>());
+        check_rounding(&ways::<half::bf16>());
     }
 
     #[test]
