@@ -154,7 +154,7 @@ fn doctor_looks_at_a_server() {
 fn calls_that_make_no_sense_are_2() {
     for (call, said) in [
         (&["eval", "smollm2", "--task", "arithmetic", "--timeout", "5"][..], "--timeout is for a server"),
-        (&["chat", "http://localhost:9", "--weights", "q4"], "--kv-cache are for a model here"),
+        (&["chat", "http://localhost:9", "--weights", "q4"], "--kv-cache and --context are for a model here"),
         (&["chat", "http://"], "expected http://HOST:PORT/v1"),
         (&["generate", "--model", "http://a:b@c/v1", "--prompt", "x"], "give a key in the environment"),
         (&["chat", "http://localhost:9", "--api-key-env", "RELIGN_NO_KEY"], "expected a key in RELIGN_NO_KEY"),

@@ -1,6 +1,6 @@
-//! Throws broken mathematics at the verifier: `fuzz math SECONDS SEED`.
+//! Throws broken mathematics at the verifier: `fuzz_verifier math SECONDS SEED`.
 //!
-//!     cargo run --release -p relign-tasks --example fuzz -- math 600 1
+//!     cargo run --release -p relign-tasks --example fuzz_verifier -- math 600 1
 //!
 //! Each round makes a gold answer and an answer, by grammar, by damaging sound ones or from pieces of LaTeX in any
 //! order, and judges them. Whatever stands there, judging must end with a verdict, on a thread with a stack of
