@@ -17,9 +17,9 @@ use std::cell::Cell;
 
 use half::f16;
 
-use super::cached::Cached;
 use super::element::Element;
 use super::parallel::{Shared, ranges};
+use super::product::Factor;
 
 /// Numbers that share a scale.
 pub(crate) const GROUP: usize = 32;
@@ -197,10 +197,6 @@ fn unpack_row(w: Weights<'_>, row: usize, out: &mut [f32]) {
     }
 }
 
-/// What rows that are rounded are made of.
-pub(crate) trait Number: Element + Cached {}
-impl<T: Element + Cached> Number for T {}
-
 /// Rows of `x` rounded to 8 bits, group by group. Its memory goes to the thread's next ones: new memory would have to be
 /// filled with zeros first, by one thread while the others wait.
 #[derive(Default)]
@@ -222,7 +218,7 @@ thread_local! {
 
 impl Rows {
     /// Rounds `x` `[n, k]`.
-    pub(crate) fn round<T: Number>(x: &[T], k: usize, bits: Bits) -> Self {
+    pub(crate) fn round<T: Factor>(x: &[T], k: usize, bits: Bits) -> Self {
         let (n, groups) = (x.len() / k, groups(k));
         let mut rows = Self { n, groups, ..SPARE.take() };
         rows.make_room(n * groups);
@@ -281,7 +277,7 @@ fn group_of<T: Element>(from: &[T]) -> [f32; GROUP] {
 const NEAREST: f32 = 12_582_912.0;
 
 /// Rounds a row, group by group: `q` `[groups, GROUP]`, `scales` and `offsets` `[groups]`.
-fn round_row<T: Number>(x: &[T], offset: i32, q: &mut [i8], scales: &mut [f32], offsets: &mut [i32]) {
+fn round_row<T: Factor>(x: &[T], offset: i32, q: &mut [i8], scales: &mut [f32], offsets: &mut [i32]) {
     #[cfg(target_arch = "x86_64")]
     match super::level() {
         // SAFETY: `level` has seen the features.
@@ -470,7 +466,7 @@ mod tests {
 
     type Rounding<T> = fn(&[T], i32, &mut [i8], &mut [f32], &mut [i32]);
 
-    fn check_rounding<T: Number>(ways: &[(&str, Rounding<T>)]) {
+    fn check_rounding<T: Factor>(ways: &[(&str, Rounding<T>)]) {
         for k in [1, 31, 32, 33, 100, 576] {
             let mut x: Vec<T> = numbers(7, k).into_iter().map(T::store).collect();
             x[k / 2] = T::store(-3.0);
@@ -488,7 +484,7 @@ mod tests {
 
     #[test]
     fn rows_are_rounded_to_the_same_bits_everywhere() {
-        fn ways<T: Number>() -> Vec<(&'static str, Rounding<T>)> {
+        fn ways<T: Factor>() -> Vec<(&'static str, Rounding<T>)> {
             let mut ways: Vec<(&str, Rounding<T>)> = vec![("best", round_row::<T>)];
             #[cfg(target_arch = "x86_64")]
             if super::super::level() != super::super::Level::Baseline {

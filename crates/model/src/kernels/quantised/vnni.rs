@@ -137,7 +137,7 @@ unsafe fn step<const R: usize, const P: usize>(
 
 /// [`round_row`](super::round_row), sixteen numbers at a time.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c")]
-pub(super) fn round_row<T: Number>(x: &[T], offset: i32, q: &mut [i8], scales: &mut [f32], offsets: &mut [i32]) {
+pub(super) fn round_row<T: Factor>(x: &[T], offset: i32, q: &mut [i8], scales: &mut [f32], offsets: &mut [i32]) {
     let (whole, rest) = x.as_chunks::<GROUP>();
     for (group, numbers) in whole.iter().enumerate() {
         let q = q[group * GROUP..].first_chunk_mut().expect("room for every group");
@@ -155,7 +155,7 @@ pub(super) fn round_row<T: Number>(x: &[T], offset: i32, q: &mut [i8], scales: &
 /// A group's scale and offset.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c")]
 #[inline]
-fn round_group<T: Number>(numbers: &[T; GROUP], offset: i32, q: &mut [i8; GROUP]) -> (f32, i32) {
+fn round_group<T: Factor>(numbers: &[T; GROUP], offset: i32, q: &mut [i8; GROUP]) -> (f32, i32) {
     // SAFETY: a group is two vectors.
     let halves = unsafe {
         [T::load_lanes::<Lanes512>(numbers.as_ptr()), T::load_lanes::<Lanes512>(numbers.as_ptr().add(GROUP / 2))]
