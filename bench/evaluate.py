@@ -3,6 +3,7 @@
 `ITEMS` problems of the test set, greedily, 256 tokens at most. Both sides have loaded their model when the clock starts.
 """
 
+import argparse
 import functools
 import json
 import pathlib
@@ -29,13 +30,13 @@ max_tokens = 256
 """
 
 
-def relign(out, dtype, items=ITEMS, examples=0):
+def relign(out, dtype, items=ITEMS, examples=0, model="smollm2"):
     """Our side: the summary line and the log."""
     WORK.mkdir(parents=True, exist_ok=True)
     benchmark = WORK / f"gsm8k-256-{examples}.toml"
     benchmark.write_text(BENCHMARK.format(examples=examples))
     limit = ["--limit", items] if items else []
-    call = [RELIGN, "eval", exported(), "--benchmark", benchmark, "--dtype", dtype, *limit, "--out", out, "--json"]
+    call = [RELIGN, "eval", exported(model), "--benchmark", benchmark, "--dtype", dtype, *limit, "--out", out, "--json"]
     summary = run(call, {"RELIGN_DATA": str(gsm8k().parent)})
     (log,) = pathlib.Path(out).glob("*.jsonl")
     return summary, log
@@ -81,16 +82,25 @@ def evaluate():
             yield Case(name, "items/s", functools.partial(ours, dtype, examples), peers)
 
 
-def agreement(dtype="f32", generated=ITEMS, items=None):
-    """Both graders on our answers to all items, and both programs' own answers to some: every difference."""
+def agreement():
+    """Both graders on our answers to the items, and both programs' own answers to some: every difference."""
+    parser = argparse.ArgumentParser(description=agreement.__doc__)
+    parser.add_argument("--model", default="smollm2", help="a built-in model")
+    parser.add_argument("--dtype", default="f32", choices=["f32", "bf16"])
+    parser.add_argument("--items", type=int, help="how many are judged by both; all, if left out")
+    parser.add_argument("--answered", type=int, default=ITEMS, help="how many both programs answer; 0 for none")
+    args = parser.parse_args()
+    model, dtype = args.model, args.dtype
     with tempfile.TemporaryDirectory(dir=WORK) as folder:
         folder = pathlib.Path(folder)
-        _, log = relign(folder / "all", dtype, items)
+        _, log = relign(folder / "all", dtype, args.items, model=model)
         print(json.dumps(lm_eval(log, folder / "judged.jsonl")))
         compare(log, folder / "judged.jsonl")
-        _, log = relign(folder / "some", dtype, generated)
-        print(json.dumps(lm_eval(log, folder / "own.jsonl", "--model", exported(), "--dtype", dtype, "--batch", 32)))
-        compare(log, folder / "own.jsonl")
+        if args.answered:
+            _, log = relign(folder / "some", dtype, args.answered, model=model)
+            call = ["--model", exported(model), "--dtype", dtype, "--batch", 32]
+            print(json.dumps(lm_eval(log, folder / "own.jsonl", *call)))
+            compare(log, folder / "own.jsonl")
 
 
 def compare(log, judged):

@@ -68,12 +68,12 @@ def version(package):
         return "unknown"
 
 
-def exported():
-    """SmolLM2-135M-Instruct as an f32 Hugging Face folder, the same weights for all sides."""
-    folder = WORK / "smollm2"
+def exported(model="smollm2"):
+    """A built-in model, SmolLM2-135M-Instruct unless told, as an f32 Hugging Face folder: the same weights for all sides."""
+    folder = WORK / model
     if not (folder / "config.json").exists():
         WORK.mkdir(parents=True, exist_ok=True)
-        run([RELIGN, "measure", "export", "smollm2", folder, "--json"])
+        run([RELIGN, "measure", "export", model, folder, "--json"])
     return folder
 
 

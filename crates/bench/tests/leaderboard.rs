@@ -44,6 +44,21 @@ fn models_that_cannot_be_told_apart_share_a_rank() {
 }
 
 #[test]
+fn a_model_that_solves_everything_is_better_than_one_that_solves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let items = items(40);
+    for (name, right) in [("all", true), ("none", false)] {
+        for bench in ["sums", "products"] {
+            write(folder.path(), header(&benchmark(bench, 1), name), &items, |_, _| right);
+        }
+    }
+    // No item differs from another, so that their spread is 0 in every benchmark.
+    let means = board(folder.path()).unwrap().domains.remove(0).means;
+    let ranks: Vec<(&str, usize)> = means.iter().map(|mean| (mean.model.as_str(), mean.rank)).collect();
+    assert_eq!(ranks, [("all", 1), ("none", 2)]);
+}
+
+#[test]
 fn what_was_tampered_with_is_refused_and_the_others_stand() {
     let folder = tempfile::tempdir().unwrap();
     let items = items(20);

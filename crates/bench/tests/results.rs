@@ -9,6 +9,7 @@ use common::{benchmark, header, items, sample, write};
 use proptest::prelude::*;
 use relign_bench::results::{Log, Spent, find, read, summary};
 use relign_core::{Score, Verdict};
+use sha2::{Digest, Sha256};
 
 #[test]
 fn what_was_written_is_read_and_adds_up() {
@@ -115,6 +116,21 @@ fn another_measurement_is_not_gone_on_with() {
     assert!(log.add(1, sample(&items(3)[0], 0, true)).is_err(), "an item at another's place");
     assert!(log.add(0, sample(&items(3)[0], 1, true)).is_err(), "a second sample of one");
     assert_eq!(log.missing(), [0, 1, 2]);
+}
+
+#[test]
+fn a_header_that_asks_for_all_memory_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.jsonl");
+    let mut benchmark = benchmark("sums", 1);
+    benchmark.samples = 1 << 60;
+    let header = serde_json::to_string(&header(&benchmark, "a").sealed(&items(1))).unwrap();
+    let body = format!("{{\"kind\":\"header\",{}", &header[1..]);
+    let chain = Sha256::digest(format!("relign results 1\n{body}"));
+    let chain: String = chain.iter().map(|byte| format!("{byte:02x}")).collect();
+    fs::write(&path, format!("{},\"chain\":\"{chain}\"}}\n", &body[..body.len() - 1])).unwrap();
+    let error = read(&path).unwrap_err().to_string();
+    assert!(error.contains("expected 1 to 100000 samples of an item"), "{error}");
 }
 
 proptest! {

@@ -115,6 +115,9 @@ impl From<&Decoding> for Sampling {
     }
 }
 
+/// The most samples of an item: a definition, or a log of somebody else's, must not ask for all memory.
+pub(crate) const MOST_SAMPLES: u64 = 100_000;
+
 fn sample() -> Section {
     Section { name: "sample".to_owned(), settings: Map::new() }
 }
@@ -164,8 +167,8 @@ impl Benchmark {
         if self.domain.is_empty() {
             return Err("domain: expected a word such as math, got nothing".to_owned());
         }
-        if self.samples == 0 {
-            return Err("samples: expected at least 1, got 0".to_owned());
+        if self.samples == 0 || self.samples > MOST_SAMPLES {
+            return Err(format!("samples: expected 1 to {MOST_SAMPLES}, got {}", self.samples));
         }
         if self.items == Some(0) {
             return Err("items: expected at least 1, got 0".to_owned());

@@ -297,9 +297,7 @@ fn overall(rows: &[Row]) -> Option<Interval> {
     }
     let count = rows.len() as f64;
     let value = rows.iter().map(|row| row.difference.difference).sum::<f64>() / count;
-    // Where nothing changed the standard error is 0 and the interval is not: the wider of the two is the truth.
-    let error = |row: &Row| row.difference.error.max((row.difference.high - row.difference.low) / (2.0 * Z));
-    let error = rows.iter().map(|row| error(row).powi(2)).sum::<f64>().sqrt() / count;
+    let error = rows.iter().map(|row| row.difference.spread().powi(2)).sum::<f64>().sqrt() / count;
     Some(Interval { value, low: value - Z * error, high: value + Z * error })
 }
 

@@ -258,8 +258,9 @@ fn means(boards: &[Table], all: &[Results]) -> Vec<Mean> {
             let (a, b) = (&all[a.place], &all[b.place]);
             paired(&figures(a), &figures(b), &a.clusters())
         });
-        let (gain, variance) = changes
-            .fold((0.0, 0.0), |(gain, variance), change| (gain + change.difference, variance + change.error.powi(2)));
+        let (gain, variance) = changes.fold((0.0, 0.0), |(gain, variance), change| {
+            (gain + change.difference, variance + change.spread().powi(2))
+        });
         let p = if variance > 0.0 { 2.0 * Normal::standard().cdf(-(gain / variance.sqrt()).abs()) } else { 1.0 };
         (gain, p)
     });

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::{
     BEFORE_CHAIN, End, FORMAT, Header, Item, Record, ResultError, START, Sample, Spent, chain, content, data_sha256,
 };
+use crate::benchmark::MOST_SAMPLES;
 
 /// A log that was read and checked.
 #[derive(Clone, Debug)]
@@ -114,20 +115,18 @@ struct Reading {
 
 impl Reading {
     fn take(&mut self, record: Record) -> Result<(), String> {
-        let header = match (&self.header, record) {
-            (None, Record::Header(header)) => {
-                check(&header)?;
-                self.header = Some(*header);
-                return Ok(());
-            }
-            (None, _) => return Err("expected a header first".to_owned()),
-            (Some(_), Record::Header(_)) => return Err("expected one header, got another".to_owned()),
-            (Some(_), _) if self.ended => return Err("expected nothing after the end".to_owned()),
-            (Some(header), record) => (header.clone(), record),
+        let Some(header) = &self.header else {
+            let Record::Header(header) = record else { return Err("expected a header first".to_owned()) };
+            check(&header)?;
+            self.header = Some(*header);
+            return Ok(());
         };
-        let (header, record) = header;
+        if self.ended {
+            return Err("expected nothing after the end".to_owned());
+        }
         let asked = self.items.len() as u64 == header.items;
         match record {
+            Record::Header(_) => Err("expected one header, got another".to_owned()),
             Record::Item(item) => {
                 if asked {
                     return Err(format!("expected {} items, got more", header.items));
@@ -166,7 +165,6 @@ impl Reading {
                 self.ended = true;
                 Ok(())
             }
-            Record::Header(_) => unreachable!("taken above"),
         }
     }
 
@@ -195,8 +193,12 @@ fn check(header: &Header) -> Result<(), String> {
     if header.format != FORMAT {
         return Err(format!("format: expected {FORMAT}, got {}", header.format));
     }
-    if header.items == 0 || header.benchmark.samples == 0 {
-        return Err("header: expected at least one item and one sample, got none".to_owned());
+    if header.items == 0 {
+        return Err("header: expected at least one item, got none".to_owned());
+    }
+    let samples = header.benchmark.samples;
+    if samples == 0 || samples > MOST_SAMPLES {
+        return Err(format!("header: expected 1 to {MOST_SAMPLES} samples of an item, got {samples}"));
     }
     for (name, expected, got) in [
         ("benchmark_hash", header.benchmark.hash(), &header.benchmark_hash),

@@ -25,6 +25,14 @@ pub struct Difference {
     pub clusters: u64,
 }
 
+impl Difference {
+    /// The standard error that a mean over several measurements counts with. Where no item's spread tells it, as with all
+    /// items changed alike, it is 0 and the interval is not: the wider of the two is the truth.
+    pub(crate) fn spread(&self) -> f64 {
+        self.error.max((self.high - self.low) / (2.0 * Z))
+    }
+}
+
 /// The standard error of the mean of `values` whose errors go together within a cluster (Miller,
 /// 2411.00640, appendix A): `sqrt(G / (G - 1) * sum over clusters of (sum of deviations)^2) / n`.
 ///
