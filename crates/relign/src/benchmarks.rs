@@ -8,8 +8,8 @@ use relign_bench::results::Item;
 use relign_core::{Environment, Split};
 use relign_search::StrategyFactory;
 
-use crate::cli::Usage;
 use crate::recipe_file;
+use crate::usage::Usage;
 
 /// The strategy of benchmarks whose samples are independent answers.
 pub(crate) const SAMPLE: &str = "sample";

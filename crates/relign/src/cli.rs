@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::commands;
+use crate::usage::Usage;
 
 /// Reads the arguments, runs the command and says what went wrong.
 pub(crate) fn main() -> ExitCode {
@@ -27,17 +28,6 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
         .chain()
         .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
         .any(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
-}
-
-/// The call or the recipe is wrong: exit status 2.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct Usage(pub(crate) String);
-
-impl Usage {
-    pub(crate) fn error(message: impl Into<String>) -> anyhow::Error {
-        Self(message.into()).into()
-    }
 }
 
 /// Trains language models to reason, asks them and measures them.

@@ -12,10 +12,10 @@ use relign_model::{Checkpoint, Policy, Tokenizer};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::cli::Usage;
 use crate::commands::sampling::{SamplingArgs, at_least_one};
 use crate::loaded::{Compute, Loaded, Read, kind_name};
 use crate::models;
+use crate::usage::Usage;
 
 /// Where a key is looked for.
 const KEY: &str = "RELIGN_API_KEY";

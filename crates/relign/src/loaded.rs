@@ -14,8 +14,8 @@ use relign_model::{
 };
 use sha2::{Digest, Sha256};
 
-use crate::cli::Usage;
 use crate::models;
+use crate::usage::Usage;
 
 /// Where a model is computed, and in which type.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -16,6 +16,7 @@ mod reward_models;
 mod sampler;
 mod searches;
 mod sinks;
+mod usage;
 
 use std::process::ExitCode;
 

@@ -7,8 +7,8 @@ use anyhow::Context;
 use relign_engine::remote::Address;
 use relign_model::{Checkpoint, adapter_base};
 
-use crate::cli::Usage;
 use crate::recipe_file::nearest;
+use crate::usage::Usage;
 
 pub(crate) mod hub;
 pub(crate) mod progress;

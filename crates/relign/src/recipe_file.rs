@@ -17,7 +17,7 @@ mod sets;
 pub(crate) use check::check;
 pub(crate) use sets::apply as apply_sets;
 
-use crate::cli::Usage;
+use crate::usage::Usage;
 
 /// What is wrong with a setting.
 #[derive(Clone, Debug, PartialEq)]

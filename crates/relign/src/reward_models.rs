@@ -11,9 +11,9 @@ use relign_search::Aggregate;
 use relign_search::scorers::{Outcome, Process};
 use serde_json::Value;
 
-use crate::cli::Usage;
 use crate::loaded::weights_hash;
 use crate::models;
+use crate::usage::Usage;
 use text::{Format, conversation, steps};
 
 /// What the scorer of a strategy asks for.

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{say, say_json};
 use crate::benchmarks;
-use crate::cli::Usage;
+use crate::usage::Usage;
 
 /// What `benchmark` was told.
 #[derive(Debug, clap::Subcommand)]

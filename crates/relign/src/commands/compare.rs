@@ -9,7 +9,7 @@ use relign_core::Seed;
 use serde_json::json;
 
 use super::{say, say_json};
-use crate::cli::Usage;
+use crate::usage::Usage;
 
 /// What `compare` was told.
 #[derive(Debug, clap::Args)]

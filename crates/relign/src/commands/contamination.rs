@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{say, say_json};
 use crate::benchmarks;
-use crate::cli::Usage;
+use crate::usage::Usage;
 
 /// What `contamination` was told.
 #[derive(Debug, clap::Args)]

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::sampling::peak_gb;
 use super::{say, say_json};
-use crate::cli::Usage;
+use crate::usage::Usage;
 
 /// What `convert` was told.
 #[derive(Debug, clap::Args)]

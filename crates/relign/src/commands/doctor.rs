@@ -14,8 +14,8 @@ use relign_engine::remote::Address;
 use relign_model::device;
 
 use super::{say, say_json};
-use crate::cli::Usage;
 use crate::generator::ServerArgs;
+use crate::usage::Usage;
 
 /// One thing looked at.
 #[derive(Serialize)]

@@ -15,12 +15,12 @@ use serde_json::json;
 
 use super::sampling::{SamplingArgs, at_least_one, bar, peak_gb};
 use super::{say, say_json};
-use crate::cli::Usage;
 use crate::generator::{Generator, ServerArgs, ServerSummary};
 use crate::judged::{accuracy, samples, verdict};
 use crate::recipe_file;
 use crate::sinks::jsonl::write_trees;
 use crate::sinks::terminal::estimate;
+use crate::usage::Usage;
 
 mod batch;
 mod benchmark;

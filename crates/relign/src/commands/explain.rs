@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 
 use super::{say, say_json};
-use crate::cli::Usage;
 use crate::models::BUILTIN;
 use crate::recipe_file::nearest;
 use crate::registry::{KINDS, manual};
+use crate::usage::Usage;
 
 pub(crate) fn run(name: &str, as_json: bool) -> anyhow::Result<()> {
     let found = lookup(name)?;

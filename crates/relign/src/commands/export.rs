@@ -8,7 +8,7 @@ use relign_model::{Checkpoint, Kind, save_checkpoint};
 use serde_json::json;
 
 use super::{say, say_json};
-use crate::cli::Usage;
+use crate::usage::Usage;
 
 mod card;
 mod facts;

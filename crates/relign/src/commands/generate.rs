@@ -12,8 +12,8 @@ use serde_json::json;
 
 use super::sampling::{SamplingArgs, at_least_one, bar, peak_gb};
 use super::say_json;
-use crate::cli::Usage;
 use crate::generator::{Generator, ServerArgs};
+use crate::usage::Usage;
 
 mod prompts;
 mod show;

@@ -6,7 +6,7 @@ use relign_bench::leaderboard::{board, write};
 use serde_json::json;
 
 use super::{say, say_json};
-use crate::cli::Usage;
+use crate::usage::Usage;
 
 /// What `leaderboard` was told.
 #[derive(Debug, clap::Args)]

@@ -3,10 +3,10 @@
 use serde_json::json;
 
 use super::{say, say_json};
-use crate::cli::Usage;
 use crate::models::BUILTIN;
 use crate::recipe_file::nearest;
 use crate::registry::{KINDS, summary};
+use crate::usage::Usage;
 
 /// What `list` was told.
 #[derive(Debug, clap::Args)]

@@ -15,9 +15,9 @@ use relign_model::Kind;
 use serde_json::json;
 
 use super::say_json;
-use crate::cli::Usage;
 use crate::loaded::Loaded;
 use crate::memory;
+use crate::usage::Usage;
 
 /// What to measure.
 #[derive(Debug, Subcommand)]

@@ -6,8 +6,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use relign_core::{Constraint, Device, Dtype, KvCache, RolloutWeights, Sampling};
 use relign_model::Tokenizer;
 
-use crate::cli::Usage;
 use crate::loaded::{Compute, Read};
+use crate::usage::Usage;
 
 /// How answers are sampled.
 #[derive(Clone, Debug, clap::Args)]

@@ -8,7 +8,7 @@ use relign_tasks::sandbox::{Ending, Input, Language, Limits, Sandbox};
 use serde_json::json;
 
 use super::say_json;
-use crate::cli::Usage;
+use crate::usage::Usage;
 
 /// What `sandbox` was told.
 #[derive(Debug, clap::Args)]

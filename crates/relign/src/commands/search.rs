@@ -12,13 +12,13 @@ use serde_json::{Value, json};
 
 use super::sampling::{SamplingArgs, at_least_one, peak_gb};
 use super::{say, say_json};
-use crate::cli::Usage;
 use crate::generator::{Generator, ServerArgs, ServerSummary, Source};
 use crate::loaded::weights_hash;
 use crate::recipe_file;
 use crate::reward_models;
 use crate::searches::{Cell, Folder, Live, Searcher, Total, Variant};
 use crate::sinks::terminal::estimate;
+use crate::usage::Usage;
 
 mod compare;
 

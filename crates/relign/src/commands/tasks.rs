@@ -4,8 +4,8 @@ use relign_core::{Score, Split, Task, Verdict};
 use serde_json::json;
 
 use super::{say, say_json};
-use crate::cli::Usage;
 use crate::recipe_file;
+use crate::usage::Usage;
 
 /// What `tasks` was told.
 #[derive(Debug, clap::Subcommand)]

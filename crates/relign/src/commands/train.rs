@@ -13,7 +13,6 @@ use relign_train::{ALGORITHMS, Algorithm, Outcome, Progress, Run, Saved, Trainer
 use serde::Serialize;
 
 use super::{say, say_json};
-use crate::cli::Usage;
 use crate::held_against::Found;
 use crate::judged;
 use crate::loaded::{Compute, Loaded, Read, engine, kind_name, weights_hash};
@@ -22,6 +21,7 @@ use crate::sinks::jsonl::{Files, Stdout, read_trees, write_trees};
 use crate::sinks::tensorboard::TensorBoard;
 use crate::sinks::terminal::{Terminal, duration, estimate};
 use crate::sinks::{Sinks, plot};
+use crate::usage::Usage;
 use crate::{memory, recipe_file};
 
 /// What `relign train` is asked for.

@@ -9,7 +9,7 @@ use relign_core::{Author, NodeId, Tree, Verdict};
 use serde_json::{Value, json};
 
 use super::{say, say_json};
-use crate::cli::Usage;
+use crate::usage::Usage;
 
 /// The page, but for the trees.
 const PAGE: &str = include_str!("tree/viewer.html");

@@ -7,7 +7,7 @@ use relign_tasks::rewards::math::{Finding, Gold, Judgement, Policy, verify};
 use serde_json::{Value, json};
 
 use super::{say, say_json};
-use crate::cli::Usage;
+use crate::usage::Usage;
 
 /// What `verify` was told.
 #[derive(Debug, clap::Args)]

@@ -24,10 +24,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::cli::Usage;
 use crate::commands::train::lock;
 use crate::generator::Generator;
 use crate::reward_models;
+use crate::usage::Usage;
 
 mod answers;
 mod checker;

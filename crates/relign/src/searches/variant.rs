@@ -4,8 +4,8 @@ use relign_core::{Sampling, Section, find, parse};
 use relign_search::{STRATEGIES, StrategyFactory};
 use serde_json::{Map, Value};
 
-use crate::cli::Usage;
 use crate::recipe_file;
+use crate::usage::Usage;
 
 /// Settings of sampling that a strategy can be given beside its own.
 const SAMPLING: [&str; 5] = ["temperature", "top_k", "top_p", "min_p", "max_tokens"];

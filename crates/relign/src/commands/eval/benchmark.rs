@@ -15,12 +15,12 @@ use sha2::{Digest, Sha256};
 use super::Asked;
 use super::batch::{Measurement, Told};
 use crate::benchmarks;
-use crate::cli::Usage;
 use crate::commands::sampling::peak_gb;
 use crate::commands::{say, say_json};
 use crate::generator::{Generator, Source};
 use crate::loaded::weights_hash;
 use crate::sinks::terminal::estimate;
+use crate::usage::Usage;
 
 /// Where logs go, unless the call says.
 const OUT: &str = "results";

@@ -13,9 +13,9 @@ use relign_train::{Progress, Saved};
 use serde::Deserialize;
 
 use super::{Asked, CURVE};
-use crate::cli::Usage;
 use crate::loaded::weights_hash;
 use crate::sinks::jsonl::{metrics, read_trees};
+use crate::usage::Usage;
 use crate::{models, recipe_file};
 
 /// A run's `summary.json`, as far as a card needs it.

@@ -6,7 +6,7 @@ use relign_core::Message;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::cli::Usage;
+use crate::usage::Usage;
 
 /// A prompt and where it came from.
 #[derive(Debug, PartialEq)]

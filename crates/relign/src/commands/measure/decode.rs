@@ -9,10 +9,10 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{dtype_of, peak_gb};
-use crate::cli::Usage;
 use crate::commands::sampling::{at_least_one, kv_cache, weights};
 use crate::commands::say_json;
 use crate::loaded::{Loaded, Read};
+use crate::usage::Usage;
 
 /// What `measure decode` was told. Answers are sampled at temperature 1 and end where the model ends them.
 #[derive(Debug, clap::Args)]

@@ -8,12 +8,12 @@ use relign_search::Budget;
 use serde_json::json;
 
 use super::{Figures, What, judged, prepare, write};
-use crate::cli::Usage;
 use crate::commands::sampling::peak_gb;
 use crate::commands::{say, say_json};
 use crate::reward_models;
 use crate::searches::{Cell, Live, Variant, budget};
 use crate::sinks::tradeoff as plot;
+use crate::usage::Usage;
 
 /// Examples.
 pub(super) const HELP: &str = "Examples:

@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use serde_json::Value;
 
-use crate::cli::Usage;
+use crate::usage::Usage;
 use cache::Repo;
 use client::{Client, Refused};
 pub(crate) use data::fetch as fetch_data;
