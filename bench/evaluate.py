@@ -4,6 +4,7 @@
 """
 
 import argparse
+import atexit
 import functools
 import json
 import pathlib
@@ -32,7 +33,6 @@ max_tokens = 256
 
 def relign(out, dtype, items=ITEMS, examples=0, model="smollm2"):
     """Our side: the summary line and the log."""
-    WORK.mkdir(parents=True, exist_ok=True)
     benchmark = WORK / f"gsm8k-256-{examples}.toml"
     benchmark.write_text(BENCHMARK.format(examples=examples))
     limit = ["--limit", items] if items else []
@@ -49,7 +49,9 @@ def lm_eval(log, out, *args):
 @functools.cache
 def asked(examples):
     """A log whose items lm-eval is asked; which answers stand in it does not matter."""
-    return relign(tempfile.mkdtemp(dir=WORK), "f32", examples=examples)[1]
+    folder = tempfile.TemporaryDirectory(dir=WORK)
+    atexit.register(folder.cleanup)
+    return relign(folder.name, "f32", examples=examples)[1]
 
 
 def ours(dtype, examples):

@@ -31,7 +31,6 @@ def items(name):
     path = shared(file, "RELIGN_GRADERS", "graders") if name == "pairs" else shared(file)
     if path is None:
         return None
-    WORK.mkdir(parents=True, exist_ok=True)
     out = WORK / f"verify-{name}.jsonl"
     with open(out, "w") as lines:
         for item in make(path):

@@ -12,6 +12,7 @@ import typing
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 RELIGN = os.environ.get("RELIGN", str(ROOT / "target/release/relign"))
 WORK = ROOT / ".x/bench"
+WORK.mkdir(parents=True, exist_ok=True)
 VLLM = ROOT / ".x/vllm"
 TUNED = {
     # glibc keeps its memory and uses huge pages: the best allocator settings found for the peers.
@@ -72,7 +73,6 @@ def exported(model="smollm2"):
     """A built-in model, SmolLM2-135M-Instruct unless told, as an f32 Hugging Face folder: the same weights for all sides."""
     folder = WORK / model
     if not (folder / "config.json").exists():
-        WORK.mkdir(parents=True, exist_ok=True)
         run([RELIGN, "measure", "export", model, folder, "--json"])
     return folder
 
@@ -104,7 +104,6 @@ def requests(kind, count, first=0):
     """A file of `count` requests as token ids, made once by transformers' tokenizer: see peers/chat_requests.py."""
     file = WORK / f"{kind}-{first}-{count}.jsonl"
     if not file.exists():
-        WORK.mkdir(parents=True, exist_ok=True)
         part = file.with_suffix(".part")
         peer("chat_requests.py", exported(), gsm8k() / "test.jsonl", kind, first, count, part)
         part.rename(file)
