@@ -41,22 +41,15 @@ pub(crate) fn only(mut tensors: Vec<Tensor>) -> Tensor {
     tensors.pop().expect("the operation has one output")
 }
 
-/// Rows from which on a CPU with AMX tiles multiplies bf16 faster in libtorch than in the kernels here.
-const AMX_ROWS: i64 = 17;
-
 /// Whether a product is one of the kernels here, whose results do not depend on the number of rows.
 fn is_own(x: &Tensor, weight: &Tensor) -> bool {
-    x.dim() == 2
-        && x.kind() == weight.kind()
-        && has_kernels(x.device())
-        && !(x.kind() == Kind::BFloat16 && x.size()[0] >= AMX_ROWS && crate::kernels::has_amx_bf16())
+    x.dim() == 2 && x.kind() == weight.kind() && has_kernels(x.device())
 }
 
 /// `x W^T + b`: `x` `[n, in]`, `weight` `[out, in]`, `bias` `[out]`.
 ///
 /// Sampling and training go through the same kernel, in which a row's result does not depend on the other rows: what
-/// the engine sampled from is what the trainer sees, bit for bit. CPUs with AMX tiles are the exception: there, bf16
-/// products of more than 16 rows are libtorch's.
+/// the engine sampled from is what the trainer sees, bit for bit.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Tensor {
     if !is_own(x, weight) {
         return x.linear(weight, bias);
@@ -105,10 +98,21 @@ fn multiply(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, kind: Kind) -> T
     y
 }
 
-/// Whether a gradient is made by the kernels here: they are faster than libtorch's in f32 and for bf16 on CPUs
-/// without products of it, and not where there are such products.
+/// Whether a gradient is made by the kernels here: they are faster than libtorch's in f32, and for bf16 on CPUs with tiles or
+/// without products of it, but not on CPUs that multiply pairs in vectors.
 fn is_own_gradient(dy: &Tensor, other: &Tensor) -> bool {
-    is_own(dy, other) && (dy.kind() == Kind::Float || !crate::has_bf16_products())
+    is_own(dy, other) && (dy.kind() == Kind::Float || has_tiles() || !crate::has_bf16_products())
+}
+
+fn has_tiles() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        crate::kernels::amx::available()
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        false
+    }
 }
 
 /// The gradient `dy W` `[n, in]` of a product's input, for `dy` `[n, out]` and `weight` `[out, in]`.

@@ -7,6 +7,10 @@ use tch::{Device, Kind, Tensor};
 pub(crate) trait Element: Copy + Default + Send + Sync + 'static {
     fn load(self) -> f32;
     fn store(value: f32) -> Self;
+    /// The same numbers, if they are bf16.
+    fn as_bf16(_: &[Self]) -> Option<&[bf16]> {
+        None
+    }
 }
 
 impl Element for f32 {
@@ -31,6 +35,9 @@ impl Element for bf16 {
     fn store(value: f32) -> Self {
         let bits = value.to_bits();
         bf16::from_bits((bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16) as u16)
+    }
+    fn as_bf16(numbers: &[Self]) -> Option<&[bf16]> {
+        Some(numbers)
     }
 }
 

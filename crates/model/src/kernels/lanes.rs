@@ -70,4 +70,4 @@ impl Lanes for Plain {
 #[cfg(target_arch = "x86_64")]
 mod x86;
 #[cfg(target_arch = "x86_64")]
-pub(crate) use x86::{Lanes256, Lanes512, Pairs512};
+pub(crate) use x86::{Lanes256, Lanes512, Pairs512, transpose};

@@ -8,6 +8,8 @@
 #![allow(unsafe_code, reason = "kernels: run-time CPU dispatch, raw tensor memory, disjoint writes from threads")]
 
 pub(crate) mod adamw;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod amx;
 pub(crate) mod cached;
 pub(crate) mod dense;
 pub(crate) mod element;
@@ -91,23 +93,6 @@ pub(crate) fn prefetch_line<T>(from: *const T, near: Near) {
     let _ = (from, near);
 }
 
-/// Whether the CPU has tiles that multiply bf16.
-pub(crate) fn has_amx_bf16() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    {
-        static HAS: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
-        *HAS.get_or_init(|| {
-            // The tiles' own bit, and that of the vector form, without which nothing here would use them.
-            let bits = std::arch::x86_64::__cpuid_count(7, 0).edx;
-            bits & (1 << 22) != 0 && crate::has_bf16_products()
-        })
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    {
-        false
-    }
-}
-
 /// The instruction sets kernels are compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
@@ -119,7 +104,7 @@ pub enum Level {
     Avx512,
 }
 
-/// The best level of this CPU; `RELIGN_KERNELS=baseline|avx2` lowers it, for tests.
+/// The best level of this CPU; `RELIGN_KERNELS=baseline|avx2` lowers it, and `avx512` leaves out tiles, for tests.
 pub fn level() -> Level {
     static LEVEL: std::sync::OnceLock<Level> = std::sync::OnceLock::new();
     *LEVEL.get_or_init(|| {

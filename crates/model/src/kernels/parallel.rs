@@ -107,6 +107,12 @@ impl<T> Shared<T> {
         self.len
     }
 
+    /// The address of an item: for kernels that read what other threads wrote before.
+    pub(crate) fn at(&self, index: usize) -> *mut T {
+        assert!(index <= self.len);
+        self.pointer.wrapping_add(index)
+    }
+
     /// # Safety
     /// No two threads may hold overlapping ranges at once, and the original slice must be alive.
     #[allow(clippy::mut_from_ref, reason = "disjointness is the caller's duty")]

@@ -4,6 +4,8 @@
 //! whatever rows are beside it. A library that splits `k`, or chooses its kernel by the number of rows, does not
 //! promise that.
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
 pub(crate) mod outer;
 pub(crate) mod panels;
 mod tiles;

@@ -160,3 +160,31 @@ impl Lanes for Pairs512 {
         unsafe { Lanes512::widen_i8(from) }
     }
 }
+
+/// The transpose of a matrix of 16 x 16 words.
+#[target_feature(enable = "avx512f")]
+#[inline]
+pub(crate) fn transpose(rows: [__m512i; 16]) -> [__m512i; 16] {
+    let (mut r, mut t) = (rows, rows);
+    for i in (0..16).step_by(2) {
+        t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
+        t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
+    }
+    for i in (0..16).step_by(4) {
+        r[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
+        r[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
+        r[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
+        r[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
+    }
+    for half in [0, 8] {
+        for i in half..half + 4 {
+            t[i] = _mm512_shuffle_i32x4::<0x88>(r[i], r[i + 4]);
+            t[i + 4] = _mm512_shuffle_i32x4::<0xdd>(r[i], r[i + 4]);
+        }
+    }
+    for i in 0..8 {
+        r[i] = _mm512_shuffle_i32x4::<0x88>(t[i], t[i + 8]);
+        r[i + 8] = _mm512_shuffle_i32x4::<0xdd>(t[i], t[i + 8]);
+    }
+    r
+}

@@ -5,6 +5,9 @@
 //! "Anatomy of High-Performance Matrix Multiplication", 2008). Each output is summed along `k` in one order, piece by
 //! piece; the pieces depend on `k` alone, so neither threads nor blocks change a bit.
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
+
 use super::super::element::Element;
 use super::super::lanes::{self, Lanes, Plain};
 use super::super::parallel::{Shared, ranges, threads};
@@ -59,6 +62,11 @@ pub(crate) fn outer<T: Element, Y: Element>(o: Outer<'_, T>, into: Into, y: &mut
     assert!(y.len() == m * n, "{m} x {n} outputs, got {}", y.len());
     if y.is_empty() {
         return;
+    }
+    #[cfg(target_arch = "x86_64")]
+    if let (Some(a), Some(b), true) = (T::as_bf16(o.a), T::as_bf16(o.b), super::super::amx::available()) {
+        // SAFETY: tiles are available.
+        return unsafe { amx::outer(Outer { a, b, transposed: o.transposed, k }, into, y) };
     }
     let across = n.div_ceil(COLUMNS);
     let columns = n.div_ceil(across);

@@ -16,6 +16,9 @@ use super::{Factor, finish, grain};
 /// Weight rows in a panel.
 pub(crate) const WIDTH: usize = 16;
 
+/// Pairs of a row that one tile instruction multiplies.
+pub(crate) const BLOCK: usize = 16;
+
 /// What a word holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Word {
@@ -31,9 +34,13 @@ impl Word {
         if X::PAIRED && W::PAIRED && crate::has_bf16_products() { Self::Pair } else { Self::Single }
     }
 
-    /// Words of a row of `k` numbers.
+    /// Words of a row of `k` numbers. Pairs come in whole [blocks](BLOCK), for tiles multiply a block at once; zeros stand
+    /// behind the last number.
     pub(crate) const fn count(self, k: usize) -> usize {
-        k.div_ceil(self.numbers())
+        match self {
+            Self::Single => k,
+            Self::Pair => k.div_ceil(2 * BLOCK) * BLOCK,
+        }
     }
 
     pub(super) const fn numbers(self) -> usize {
@@ -154,7 +161,7 @@ pub(crate) fn multiply<X: Factor, Y: Element>(x: &[X], w: Panels<'_>, bias: Opti
 pub(super) fn in_words<X: Factor>(x: &[X], k: usize, word: Word) -> Cow<'_, [f32]> {
     assert!(word == Word::Single || X::PAIRED, "pairs are made of bf16");
     let same = size_of::<X>() * word.numbers() == size_of::<f32>();
-    if same && k.is_multiple_of(word.numbers()) && x.as_ptr().cast::<f32>().is_aligned() {
+    if same && word.count(k) * word.numbers() == k && x.as_ptr().cast::<f32>().is_aligned() {
         // SAFETY: rows of whole words of 32 bits, aligned as they must be; any bits are a number in f32.
         return unsafe { std::slice::from_raw_parts(x.as_ptr().cast::<f32>(), x.len() / word.numbers()) }.into();
     }
@@ -244,8 +251,14 @@ fn turn<W: Factor>(rows: Rows<'_, W>, along: (usize, usize), out: &mut [f32]) {
     let done = if level() == Level::Baseline {
         done
     } else {
-        // SAFETY: `level` has seen the features.
-        unsafe { x86::turn(rows, along, out) }
+        let whole = weight.len() == WIDTH * k && along.0 + along.1 <= k / word.numbers();
+        if word == Word::Pair && level() == Level::Avx512 && whole {
+            // SAFETY: `level` has seen the features; 16 rows of as many words are there.
+            unsafe { x86::turn_pairs(weight.as_ptr().cast(), k, along, out) }
+        } else {
+            // SAFETY: `level` has seen the features.
+            unsafe { x86::turn(rows, along, out) }
+        }
     };
     turn_rest(rows, along, done, out);
 }
@@ -269,7 +282,7 @@ fn turn_rest<W: Factor>(
 mod x86 {
     use std::arch::x86_64::*;
 
-    use super::super::super::lanes::Lanes256;
+    use super::super::super::lanes::{Lanes256, transpose};
     use super::super::super::{Near, prefetch_line};
     use super::*;
 
@@ -308,6 +321,37 @@ mod x86 {
             }
         }
         (lanes, whole)
+    }
+
+    /// Transposes words `begin..begin + steps` of [`WIDTH`] rows of pairs, `k` numbers apart, 16 words at a time; returns the lanes that
+    /// are done, and how many of their steps.
+    ///
+    /// # Safety
+    /// The CPU has AVX-512; `from` has [`WIDTH`] rows that hold those words, and `out` has room for `steps` vectors.
+    #[target_feature(enable = "avx512f")]
+    pub(super) unsafe fn turn_pairs(
+        from: *const u16,
+        k: usize,
+        (begin, steps): (usize, usize),
+        out: &mut [f32],
+    ) -> (usize, usize) {
+        let whole = steps / 16 * 16;
+        for p in (0..whole).step_by(16) {
+            // SAFETY: the caller's; an address that is sent for may be any.
+            unsafe {
+                let from = from.add(2 * (begin + p));
+                let mut rows = [_mm512_setzero_si512(); 16];
+                for (i, row) in rows.iter_mut().enumerate() {
+                    let from = from.add(i * k);
+                    prefetch_line(from.wrapping_add(2 * steps), Near::Second);
+                    *row = _mm512_loadu_si512(from.cast());
+                }
+                for (i, column) in transpose(rows).into_iter().enumerate() {
+                    _mm512_storeu_ps(out.as_mut_ptr().add((p + i) * WIDTH), _mm512_castsi512_ps(column));
+                }
+            }
+        }
+        (WIDTH, whole)
     }
 
     #[target_feature(enable = "avx2")]
@@ -361,6 +405,7 @@ mod tests {
         let row = [bf16::from_f32(1.0), bf16::from_f32(-2.0), bf16::from_f32(0.5)];
         let words = in_words(&row, 3, Word::Pair);
         let bits: Vec<u32> = words.iter().map(|word| word.to_bits()).collect();
-        assert_eq!(bits, [0xc000_3f80, 0x0000_3f00]);
+        assert_eq!(bits[..2], [0xc000_3f80, 0x0000_3f00]);
+        assert_eq!(bits[2..], [0; BLOCK - 2], "zeros up to a whole block");
     }
 }

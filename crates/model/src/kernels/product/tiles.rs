@@ -46,6 +46,10 @@ pub(super) fn part<S: Weights>(x: &[f32], weights: S, from: usize, to: usize, st
         match (weights.word(), level()) {
             (Word::Pair, _) => {
                 assert!(crate::has_bf16_products(), "a CPU that multiplies pairs");
+                if super::super::amx::available() {
+                    // SAFETY: tiles are available, and rows of pairs are whole blocks.
+                    return unsafe { super::amx::columns(x, weights, from, to, store) };
+                }
                 // SAFETY: the features were seen.
                 return unsafe { x86::pairs512(x, weights, from, to, store) };
             }
