@@ -35,5 +35,5 @@ pub use score::{Reward, RewardNeeds, Score, Spent, Transcript, Verdict};
 pub use scorer::{Answers, By, Place, Question, Scorer, Valuation};
 pub use seed::Seed;
 pub use strategy::{RolloutError, Rollouts, Strategy};
-pub use task::{Message, Role, Task};
+pub use task::{JsonText, Message, Role, Task};
 pub use tree::{Author, Cost, Node, NodeId, Tree};

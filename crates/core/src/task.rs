@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::value::RawValue;
 
 /// One thing to solve: the conversation so far and what a [`Reward`](crate::Reward) needs to judge the answer.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -16,6 +17,42 @@ pub struct Task {
     /// Whatever else a reward needs to know (the numbers of a countdown, test cases), by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub facts: BTreeMap<String, String>,
+    /// The columns of the row that the task was made of, with their types, for rewards that other programs compute. They
+    /// stand in no tree: a record names the data by its hash.
+    #[serde(skip)]
+    pub columns: BTreeMap<String, JsonText>,
+}
+
+/// A value as JSON text, in which a number keeps all its digits.
+#[derive(Clone, Debug)]
+pub struct JsonText(Box<RawValue>);
+
+impl JsonText {
+    /// A value that is written as JSON already.
+    ///
+    /// # Errors
+    /// If `text` is not JSON.
+    pub fn new(text: String) -> Result<Self, serde_json::Error> {
+        RawValue::from_string(text).map(Self)
+    }
+
+    /// The JSON text.
+    #[must_use]
+    pub fn get(&self) -> &str {
+        self.0.get()
+    }
+}
+
+impl PartialEq for JsonText {
+    fn eq(&self, other: &Self) -> bool {
+        self.get() == other.get()
+    }
+}
+
+impl Serialize for JsonText {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
 }
 
 /// One turn of a conversation.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use relign_core::Seed;
+use serde::Serialize;
 use serde_json::Value;
 use ureq::http::Response;
 use ureq::{Agent, Body, Timeout};
@@ -99,11 +100,11 @@ impl Http {
     pub fn ask_again(
         &self,
         url: &str,
-        body: &Value,
+        body: &(impl Serialize + ?Sized),
         seed: Seed,
         rest: &mut dyn FnMut(Duration) -> bool,
     ) -> Result<Value, Error> {
-        self.noted(self.ask(url, Some(body), self.patience(), seed, rest))
+        self.noted(self.tried(self.patience(), seed, rest, &mut |tries| self.once(url, Some(body), tries)))
     }
 
     /// Sends `body` to `url`, or asks for it where there is none; up to `retries` further tries. `rest`
@@ -212,7 +213,7 @@ impl Http {
     }
 
     /// An answer of status 200, not yet read.
-    fn send(&self, url: &str, body: Option<&Value>, tries: u32) -> Result<Response<Body>, Refusal> {
+    fn send<B: Serialize + ?Sized>(&self, url: &str, body: Option<&B>, tries: u32) -> Result<Response<Body>, Refusal> {
         let key = self.options.key.as_ref().map(|key| format!("Bearer {}", key.0));
         let response = match body {
             Some(body) => {
@@ -232,7 +233,7 @@ impl Http {
         }
     }
 
-    fn once(&self, url: &str, body: Option<&Value>, tries: u32) -> Result<Value, Refusal> {
+    fn once<B: Serialize + ?Sized>(&self, url: &str, body: Option<&B>, tries: u32) -> Result<Value, Refusal> {
         let mut response = self.send(url, body, tries)?;
         let limit = self.options.answer_bytes;
         let mut bytes = Vec::new();

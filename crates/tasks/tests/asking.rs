@@ -56,6 +56,7 @@ fn task() -> Task {
         messages: vec![Message::system("Be brief."), Message::user("What is 8 * 9?")],
         answer: "72".to_owned(),
         facts: [("level".to_owned(), "3".to_owned())].into(),
+        ..Task::default()
     }
 }
 

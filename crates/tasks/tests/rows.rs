@@ -65,6 +65,7 @@ fn every_kind_of_file_gives_the_rows_that_python_wrote() {
         "rows-snappy.parquet",
         "rows-zstd.parquet",
         "rows-gzip.parquet",
+        "rows-brotli.parquet",
         "rows-plain.parquet",
     ] {
         assert_eq!(everything(name, true), reference, "{name}");
@@ -264,7 +265,7 @@ fn data_sets_of_the_hub_come_through_whoever_fetches_them() {
     );
     assert!(
         error(json!({"path": "hf:org/name"}))
-            .contains("expected :config behind its name, the hub has several: main, other")
+            .contains("expected :config behind its name, there are several: main, other")
     );
 }
 

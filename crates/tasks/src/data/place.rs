@@ -4,7 +4,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use super::table::{is_data, kinds};
+use super::layout::{Chosen, Role, choose, is_rows, role};
+use super::table::kinds;
 
 /// A data set on the hub: `hf:org/name`, with `@revision` and `:config` behind it where they matter.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,7 +19,10 @@ pub struct HubId {
 }
 
 /// All configurations of a data set.
-const ALL: &str = "*";
+pub(super) const ALL: &str = "*";
+
+/// The file that describes a data set.
+const README: &str = "README.md";
 
 impl HubId {
     /// What a place on the hub begins with.
@@ -88,17 +92,6 @@ pub(crate) struct Found {
     pub(crate) role: Option<Role>,
 }
 
-/// What a file's name says it is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Role {
-    /// Training.
-    Train,
-    /// Measuring while training goes on: held out where there is nothing for testing.
-    Validation,
-    /// Testing.
-    Test,
-}
-
 /// Files that a place stands for.
 pub(crate) struct Files;
 
@@ -115,129 +108,103 @@ impl Files {
     }
 }
 
-/// The files of rows at a path: itself, or those in the folder.
+/// The files of rows at a path: itself, or those in the folder, which may be followed by `:config`.
 pub(crate) fn local(path: &Path) -> Result<Vec<Found>, String> {
-    let found = |path: PathBuf| Found {
-        name: path.display().to_string(),
-        role: role(&path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default()),
-        path,
+    if path.is_dir() {
+        return in_folder(path, None);
+    }
+    if !path.exists() {
+        let text = path.display().to_string();
+        let configured = text.rsplit_once(':').filter(|(folder, _)| Path::new(folder).is_dir());
+        if let Some((folder, config)) = configured {
+            return in_folder(Path::new(folder), Some(config));
+        }
+        return Err(format!(
+            "{}: expected a file of {}, a folder of such files or hf:org/name, got nothing there",
+            path.display(),
+            kinds().join(", ")
+        ));
+    }
+    let role = role(&path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default());
+    Ok(vec![Found { name: path.display().to_string(), role, path: path.to_owned() }])
+}
+
+/// The files of a configuration in a folder, chosen as from a repository of the hub.
+pub(crate) fn in_folder(folder: &Path, config: Option<&str>) -> Result<Vec<Found>, String> {
+    let wrong = |error: &dyn fmt::Display| format!("{}: {error}", folder.display());
+    let mut names = Vec::new();
+    list(folder, "", &mut names).map_err(|error| wrong(&error))?;
+    names.sort();
+    let readme = match std::fs::read(folder.join(README)) {
+        Ok(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => return Err(wrong(&error)),
     };
-    if !path.is_dir() {
-        if !path.exists() {
-            return Err(format!(
-                "{}: expected a file of {}, a folder of such files or hf:org/name, got nothing there",
-                path.display(),
-                kinds().join(", ")
-            ));
-        }
-        return Ok(vec![found(path.to_owned())]);
-    }
-    let wrong = |error: std::io::Error| format!("{}: {error}", path.display());
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(path).map_err(wrong)? {
-        let file = entry.map_err(wrong)?.path();
-        if file.is_file() && file.file_name().is_some_and(|name| is_data(&name.to_string_lossy())) {
-            files.push(found(file));
+    if config.is_none() && readme.as_deref().is_none_or(|text| !text.contains("configs")) {
+        // What somebody collects in a folder: what lies below has nothing to do with it.
+        let beside = |name: &String| !name.contains('/') && is_rows(name);
+        if names.iter().any(beside) && !names.iter().any(|name| name.starts_with("data/") && is_rows(name)) {
+            names.retain(|name| !name.contains('/'));
         }
     }
-    if files.is_empty() {
-        return Err(format!("{}: expected files of {}, got none", path.display(), kinds().join(", ")));
+    let found = |Chosen { name, role }| {
+        let path = folder.join(&name);
+        Found { name: path.display().to_string(), role, path }
+    };
+    let chosen = choose(&names, config, readme.as_deref()).map_err(|error| wrong(&error))?;
+    Ok(chosen.into_iter().map(found).collect())
+}
+
+/// The paths of all files under a folder that are not hidden.
+fn list(folder: &Path, below: &str, names: &mut Vec<String>) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with('.') {
+            continue;
+        }
+        let path = format!("{below}{name}");
+        // Links to folders are not followed: they may lead back here.
+        if entry.file_type()?.is_dir() {
+            list(&entry.path(), &format!("{path}/"), names)?;
+        } else if entry.path().is_file() {
+            names.push(path);
+        }
     }
-    files.sort_by(|a, b| a.path.cmp(&b.path));
-    Ok(files)
+    Ok(())
 }
 
 fn on_hub(id: &HubId) -> Result<Vec<Found>, String> {
     let hub = HUB.get().ok_or_else(|| format!("{id}: nobody fetches from the hub here; give a file or a folder"))?;
-    let fetched = hub(id, &|names| choose(names, id.config.as_deref())).map_err(|error| format!("{id}: {error}"))?;
-    let mut files: Vec<Found> = fetched
-        .files
-        .into_iter()
-        .map(|(name, path)| Found {
-            path,
-            role: role(&name),
-            name: format!("hf:{}@{}/{name}", id.name, fetched.commit),
-        })
-        .collect();
+    let wrong = |error: String| format!("{id}: {error}");
+    // Which files make a configuration may stand in the README.md.
+    let of_readme = |names: &[String]| Ok(names.iter().filter(|name| *name == README).cloned().collect());
+    let readme = hub(id, &of_readme).map_err(wrong)?;
+    let text = match readme.files.first() {
+        Some((_, path)) => Some(std::fs::read(path).map_err(|error| wrong(format!("{README}: {error}")))?),
+        None => None,
+    };
+    let text = text.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    let chosen = std::cell::RefCell::new(Vec::new());
+    let fetched = hub(id, &|names| {
+        let mut chosen = chosen.borrow_mut();
+        *chosen = choose(names, id.config.as_deref(), text.as_deref())?;
+        Ok(chosen.iter().map(|chosen| chosen.name.clone()).collect())
+    })
+    .map_err(wrong)?;
+    if fetched.commit != readme.commit {
+        return Err(wrong(format!("expected commit {} throughout, got {}", readme.commit, fetched.commit)));
+    }
+    let chosen = chosen.into_inner();
+    let role = |name: &str| chosen.iter().find(|chosen| chosen.name == name).and_then(|chosen| chosen.role);
+    let found = |(name, path): (String, PathBuf)| Found {
+        path,
+        role: role(&name),
+        name: format!("hf:{}@{}/{name}", id.name, fetched.commit),
+    };
+    let mut files: Vec<Found> = fetched.files.into_iter().map(found).collect();
     files.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(files)
-}
-
-/// The part of a file's path that says what it is for: the last of its words that is the name of a split.
-pub(crate) fn role(name: &str) -> Option<Role> {
-    name.rsplit('/').find_map(|part| {
-        part.split(|c: char| !c.is_ascii_alphanumeric()).find_map(|word| match word.to_ascii_lowercase().as_str() {
-            "train" | "training" => Some(Role::Train),
-            "test" | "testing" | "eval" | "evaluation" => Some(Role::Test),
-            "valid" | "validation" | "val" | "dev" => Some(Role::Validation),
-            _ => None,
-        })
-    })
-}
-
-/// The files of a data set that hold the rows of a configuration: those in the folder of its name, or
-/// whose name begins with it. Without one, the files of the only folder there is.
-fn choose(names: &[String], config: Option<&str>) -> Result<Vec<String>, String> {
-    let data: Vec<&String> = names.iter().filter(|name| is_data(name) && !name.starts_with('.')).collect();
-    let folders: Vec<&str> = {
-        let mut folders: Vec<&str> =
-            data.iter().map(|name| name.split_once('/').map_or("", |(first, _)| first)).collect();
-        folders.sort_unstable();
-        folders.dedup();
-        folders
-    };
-    let there = || {
-        let listed =
-            if data.is_empty() { names.iter().take(20).map(String::as_str).collect() } else { folders.clone() };
-        listed.join(", ")
-    };
-    if data.is_empty() {
-        return Err(format!(
-            "expected files of {}, the hub has: {}. The revision @refs/convert/parquet often has them",
-            kinds().join(", "),
-            there()
-        ));
-    }
-    let chosen: Vec<String> = match config {
-        Some(config) if config != ALL => {
-            let within = |name: &str| name.split('/').rev().skip(1).any(|folder| folder == config);
-            let named = |name: &str| {
-                let file = name.rsplit('/').next().unwrap_or_default();
-                file.strip_prefix(config).is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_alphanumeric()))
-            };
-            let of = |test: &dyn Fn(&str) -> bool| data.iter().filter(|n| test(n)).map(|n| (*n).clone()).collect();
-            let inside: Vec<String> = of(&within);
-            if inside.is_empty() { of(&named) } else { inside }
-        }
-        Some(_) => data.iter().map(|name| (*name).clone()).collect(),
-        // `data` is where the hub's own tools put files that have no configuration.
-        None if folders.len() == 1 || folders.iter().all(|folder| ["", "data"].contains(folder)) => {
-            data.iter().map(|name| (*name).clone()).collect()
-        }
-        None => {
-            return Err(format!("expected :config behind its name, the hub has several: {}", there()));
-        }
-    };
-    if chosen.is_empty() {
-        return Err(format!("no configuration `{}`, the hub has: {}", config.unwrap_or_default(), there()));
-    }
-    whole(&chosen)?;
-    Ok(chosen)
-}
-
-/// Files called `NAME-00000-of-00003` come together or not at all.
-fn whole(names: &[String]) -> Result<(), String> {
-    for name in names {
-        let Some((before, count)) = name.rsplit_once("-of-") else { continue };
-        let digits: String = count.chars().take_while(char::is_ascii_digit).collect();
-        let Some((stem, _)) = before.rsplit_once('-') else { continue };
-        let Ok(count) = digits.parse::<usize>() else { continue };
-        let have = names.iter().filter(|n| n.starts_with(&format!("{stem}-")) && n.contains(&digits)).count();
-        if have < count {
-            return Err(format!("expected the {count} parts of {stem}, got {have}"));
-        }
-    }
-    Ok(())
 }
 
 /// Bytes as hexadecimal digits.
@@ -259,41 +226,5 @@ mod tests {
             assert!(parse(bad).unwrap().is_err(), "{bad}");
         }
         assert_eq!(parse("a/b"), None);
-    }
-
-    #[test]
-    fn files_of_a_configuration() {
-        let names = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
-        let gsm8k = names(&[
-            "README.md",
-            "main/test-00000-of-00001.parquet",
-            "main/train-00000-of-00001.parquet",
-            "socratic/train-00000-of-00001.parquet",
-        ]);
-        assert_eq!(choose(&gsm8k, Some("main")).unwrap(), gsm8k[1..3]);
-        assert!(choose(&gsm8k, None).unwrap_err().contains("main, socratic"));
-        assert!(choose(&gsm8k, Some("mains")).unwrap_err().contains("no configuration `mains`"));
-        let flat = names(&["README.md", "test.jsonl"]);
-        assert_eq!(choose(&flat, None).unwrap(), ["test.jsonl"]);
-        let prefixed = names(&["en_train.jsonl.gz", "en_test.jsonl.gz", "english_test.jsonl.gz", "de_test.jsonl.gz"]);
-        assert_eq!(choose(&prefixed, Some("en")).unwrap(), prefixed[..2]);
-        let parts = names(&["data/train-00000-of-00002.parquet"]);
-        assert!(choose(&parts, None).unwrap_err().contains("expected the 2 parts of data/train, got 1"));
-        assert!(choose(&names(&["script.py"]), None).unwrap_err().contains("refs/convert/parquet"));
-    }
-
-    #[test]
-    fn names_say_what_files_are_for() {
-        for (name, expected) in [
-            ("main/train-00000-of-00001.parquet", Some(Role::Train)),
-            ("main/test/0000.parquet", Some(Role::Test)),
-            ("phrases_no_exclude_test.jsonl", Some(Role::Test)),
-            ("valid.jsonl", Some(Role::Validation)),
-            ("train/dev.jsonl", Some(Role::Validation)),
-            ("contest.jsonl", None),
-            ("trainer.jsonl", None),
-        ] {
-            assert_eq!(role(name), expected, "{name}");
-        }
     }
 }

@@ -3,8 +3,12 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::OnceLock;
 
-use relign_core::{DataFile, Environment, Message, Reward, RewardNeeds, Score, Seed, Split, Task, Transcript};
+use minijinja::Value;
+use relign_core::{
+    DataFile, Environment, JsonText, Message, Reward, RewardNeeds, Score, Seed, Split, Task, Transcript,
+};
 
+use super::json::{self, entries};
 use super::table::At;
 use super::{Found, Row, Rows, Templates, seen};
 
@@ -84,6 +88,8 @@ struct Opened {
 struct Made {
     task: Task,
     key: u64,
+    /// The row and what was added to it.
+    fields: Value,
 }
 
 impl Posed {
@@ -109,7 +115,7 @@ impl Spec {
         let mut context = seen(&row);
         for (name, expression) in &self.fields {
             let value = self.templates.value(expression, &context).map_err(|why| format!("field {name}: {why}"))?;
-            row.insert(name.clone(), serde_json::to_value(&value).map_err(|error| format!("field {name}: {error}"))?);
+            row.insert(name.clone(), value);
             context = seen(&row);
         }
         if let Some(filter) = &self.filter
@@ -133,9 +139,18 @@ impl Spec {
             facts.insert(name.clone(), fact);
         }
         let answer = self.templates.text(&self.answer, &context).map_err(|why| format!("answer: {why}"))?;
-        let task = Task { id: String::new(), messages, answer, facts };
+        let task = Task { messages, answer, facts, ..Task::default() };
         (self.check)(&task)?;
-        Ok(Some(Made { task, key: SPLITS.child(&bare(&key)).0 }))
+        Ok(Some(Made { task, key: SPLITS.child(&bare(&key)).0, fields: context }))
+    }
+
+    /// The columns that rewards of other programs get: the row's own, the added fields, the facts and the answer.
+    fn columns(&self, fields: &Value) -> Result<BTreeMap<String, JsonText>, String> {
+        let own = entries(fields).map(|(name, value)| (name.to_string(), Ok(value)));
+        let made = self.facts.iter().map(|(name, fact)| (name.as_str(), fact)).chain([("answer", &self.answer)]);
+        let made = made.map(|(name, expression)| (name.to_owned(), self.templates.value(expression, fields)));
+        let text = |value| JsonText::new(json::write(&value)).map_err(|error| error.to_string());
+        own.chain(made).map(|(name, value)| Ok((name, text(value?)?))).collect()
     }
 
     fn open(&self) -> Result<Opened, String> {
@@ -262,7 +277,8 @@ impl Environment for Posed {
             .ok_or_else(|| format!("{id}: expected an index below {}, got {index}", part.len()))?;
         let made = rows.get(*at).and_then(|row| self.spec.make(row)).map_err(|error| format!("{id}: {error}"))?;
         let made = made.ok_or_else(|| format!("{id}: expected the row that was read before, got another"))?;
-        Ok(Task { id, ..made.task })
+        let columns = self.spec.columns(&made.fields).map_err(|error| format!("{id}: {error}"))?;
+        Ok(Task { id, columns, ..made.task })
     }
 
     fn score(&self, task: &Task, transcript: &Transcript) -> Score {

@@ -8,9 +8,11 @@ use std::sync::{Mutex, PoisonError};
 use flate2::read::MultiGzDecoder;
 use sha2::{Digest, Sha256};
 
-use super::formats::{Each, csv_header, csv_record, csvs, jsons, lines};
+use super::documents::documents;
+use super::formats::{Each, MARK, csv_header, csv_record, csvs, lines};
+use super::json::{self, Decimals};
 use super::parquets::parquets;
-use super::{Row, place};
+use super::{Row, place, seen};
 
 /// The endings of files that hold rows; `.gz` may follow.
 const ENDINGS: [&str; 5] = ["jsonl", "ndjson", "json", "csv", "parquet"];
@@ -34,7 +36,7 @@ fn ending(name: &str) -> Option<(&str, bool)> {
 /// How the rows of an open file are read.
 enum Form {
     /// JSON, one object a line.
-    Lines,
+    Lines(Decimals),
     /// CSV, with these column names.
     Csv(Vec<String>),
 }
@@ -92,6 +94,7 @@ impl Rows {
             std::io::copy(&mut MultiGzDecoder::new(open()?), &mut spool).map_err(|e| wrong(&e))?;
             plain = spool;
         }
+        readable(&mut plain).map_err(|e| wrong(&e))?;
         let form = match end {
             "csv" => {
                 let columns = csv_header(&mut plain).map_err(|e| wrong(&e))?;
@@ -103,15 +106,15 @@ impl Rows {
                     return Err(wrong(&"expected a Parquet file, which is compressed inside, got one behind gzip"));
                 }
                 plain = spooled(&mut at, |each| parquets(plain, each)).map_err(|e| wrong(&e))?;
-                Form::Lines
+                Form::Lines(Decimals::Exact)
             }
             "json" if !holds_lines(&mut plain).map_err(|e| wrong(&e))? => {
-                plain = spooled(&mut at, |each| jsons(BufReader::new(plain), each)).map_err(|e| wrong(&e))?;
-                Form::Lines
+                plain = spooled(&mut at, |take| documents(&mut plain, take)).map_err(|e| wrong(&e))?;
+                Form::Lines(Decimals::Exact)
             }
             _ => {
                 lines(&mut plain, &mut at).map_err(|e| wrong(&e))?;
-                Form::Lines
+                Form::Lines(Decimals::Floats)
             }
         };
         self.files.push((name.clone(), form, Mutex::new(plain)));
@@ -130,10 +133,10 @@ impl Rows {
         let read = |file: &mut File| {
             file.seek(SeekFrom::Start(offset)).map_err(|e| e.to_string())?;
             match form {
-                Form::Lines => {
+                Form::Lines(decimals) => {
                     let mut line = Vec::new();
                     BufReader::new(file.take(LONGEST_LINE)).read_until(b'\n', &mut line).map_err(|e| e.to_string())?;
-                    serde_json::from_slice(&line).map_err(|e| e.to_string())
+                    json::row(&line, *decimals)
                 }
                 Form::Csv(columns) => csv_record(file, columns),
             }
@@ -168,9 +171,8 @@ fn spooled(
     read(&mut |place, row| {
         let begin = offset;
         if let Ok(row) = &row {
-            let mut line = serde_json::to_vec(row).map_err(|error| error.to_string())?;
-            line.push(b'\n');
-            out.write_all(&line).map_err(|error| format!("the temporary file: {error}"))?;
+            let line = json::write(&seen(row)) + "\n";
+            out.write_all(line.as_bytes()).map_err(|error| format!("the temporary file: {error}"))?;
             offset += line.len() as u64;
         }
         at(begin, place, row);
@@ -185,7 +187,8 @@ fn holds_lines(file: &mut File) -> std::io::Result<bool> {
     let mut reader = BufReader::new(&mut *file);
     let mut first = Vec::new();
     reader.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut first)?;
-    let whole = serde_json::from_slice::<serde::de::IgnoredAny>(&first).is_ok()
+    let first = first.strip_prefix(MARK).unwrap_or(&first);
+    let whole = serde_json::from_slice::<serde::de::IgnoredAny>(first).is_ok()
         && first.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'{');
     let mut next = [0];
     let mut more = false;
@@ -194,6 +197,23 @@ fn holds_lines(file: &mut File) -> std::io::Result<bool> {
     }
     file.seek(SeekFrom::Start(0))?;
     Ok(whole && more)
+}
+
+/// Refuses what only looks like a file of rows: text in UTF-16, and what stands in a repository for a file that Git LFS has
+/// not fetched.
+fn readable(file: &mut File) -> Result<(), String> {
+    const POINTER: &[u8] = b"version https://git-lfs";
+    let mut first = Vec::new();
+    file.seek(SeekFrom::Start(0)).map_err(|error| error.to_string())?;
+    file.take(POINTER.len() as u64).read_to_end(&mut first).map_err(|error| error.to_string())?;
+    file.seek(SeekFrom::Start(0)).map_err(|error| error.to_string())?;
+    if first.starts_with(POINTER) {
+        return Err("expected rows, got a pointer of Git LFS to them (`git lfs pull` fetches the file)".to_owned());
+    }
+    if first.starts_with(b"\xff\xfe") || first.starts_with(b"\xfe\xff") {
+        return Err("expected UTF-8, got UTF-16 (`iconv -f UTF-16 -t UTF-8` converts it)".to_owned());
+    }
+    Ok(())
 }
 
 /// The SHA-256 of a file, which is read from its beginning and left there.

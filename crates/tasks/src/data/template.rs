@@ -2,7 +2,8 @@
 
 use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value};
 
-use super::Row;
+use super::nulls::Nulls;
+use super::{Row, json};
 
 /// Templates by name, and expressions.
 ///
@@ -22,6 +23,7 @@ impl Templates {
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.add_test("none", Nulls::is_null);
         environment.add_filter("after", after);
         environment.add_filter("boxed", boxed);
         environment.set_keep_trailing_newline(true);
@@ -49,7 +51,10 @@ impl Templates {
     /// # Errors
     /// What the row lacks.
     pub(crate) fn render(&self, name: &str, row: &Value) -> Result<String, String> {
-        self.0.get_template(name).and_then(|template| template.render(row)).map_err(|error| why(&error))
+        let render = |row: &Value| self.0.get_template(name).and_then(|template| template.render(row));
+        let text = render(row).map_err(|error| why(&error))?;
+        Nulls::check(&text, row, &|row| render(row).is_ok())?;
+        Ok(text)
     }
 
     /// The value of an expression.
@@ -65,7 +70,16 @@ impl Templates {
         {
             return Ok(value);
         }
-        let value = self.0.compile_expression(expression).and_then(|expression| expression.eval(row));
+        if expression.contains(['<', '>']) && json::holds_digits(row) {
+            self.comparable(expression, row)?;
+        }
+        let eval = |row: &Value| self.0.compile_expression(expression).and_then(|expression| expression.eval(row));
+        let value = eval(row);
+        if let Some(text) = value.as_ref().ok().and_then(Value::as_str) {
+            // A text is what makes a word of a null.
+            let again = |row: &Value| eval(row).is_ok();
+            Nulls::check(text, row, &again).map_err(|what| format!("`{expression}`: {what}"))?;
+        }
         match value {
             Ok(value) if value.is_undefined() => Err(format!("no value for `{expression}`")),
             Ok(value) => Ok(value),
@@ -83,14 +97,27 @@ impl Templates {
         match value.as_str() {
             Some(text) => Ok(text.to_owned()),
             None if value.is_none() => Err(format!("expected a value for `{expression}`, got null")),
-            None => serde_json::to_string(&value).map_err(|error| error.to_string()),
+            None => Ok(json::write(&value)),
         }
+    }
+
+    /// Numbers that the engine's types do not hold are not compared: they would come out above all others.
+    fn comparable(&self, expression: &str, row: &Value) -> Result<(), String> {
+        let compiled = self.0.compile_expression(expression).map_err(|error| why(&error))?;
+        let mut names: Vec<String> = compiled.undeclared_variables(false).into_iter().collect();
+        names.sort();
+        let long = names.into_iter().find(|name| row.get_attr(name).is_ok_and(|value| json::holds_digits(&value)));
+        long.map_or(Ok(()), |name| {
+            Err(format!(
+                "`{expression}`: expected numbers of at most 38 digits to compare, got more digits in `{name}`"
+            ))
+        })
     }
 }
 
 /// A row as templates see it.
 pub(crate) fn seen(row: &Row) -> Value {
-    Value::from_serialize(row)
+    row.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 fn why(error: &minijinja::Error) -> String {

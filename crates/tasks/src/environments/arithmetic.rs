@@ -253,6 +253,7 @@ impl Environment for Arithmetic {
             messages: vec![Message::user(format!("{question} {}", self.instruction).trim_end())],
             answer: answer.to_string(),
             facts: [("expression".to_owned(), expression.to_string())].into(),
+            ..Task::default()
         })
     }
 

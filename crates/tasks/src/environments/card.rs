@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::data::{Files, Found, Posed, Role, Row, Spec, Templates, Use, is_data, local, role};
+use crate::data::{Files, Found, HubId, Posed, Role, Row, Spec, Templates, Use, in_folder, is_data, local, role};
 use crate::rewards::REWARDS;
 
 /// What the settings of every built-in data set are.
@@ -193,18 +193,28 @@ impl Card {
             return Ok(local(folder)?.into_iter().map(|found| (found, self.eval_use())).collect());
         }
         let named = |names: &[&str]| names.iter().find_map(|name| file(folder, name));
-        let eval = named(self.eval).ok_or_else(|| {
-            let names: Vec<String> = self.eval.iter().map(|name| format!("{name}.jsonl")).collect();
-            format!(
-                "{}: expected a file of rows (JSON Lines, JSON, CSV or Parquet), got nothing there",
-                folder.join(names.join(" or ")).display()
-            )
-        })?;
+        let Some(eval) = named(self.eval) else {
+            // A copy of the hub's repository, perhaps.
+            return in_folder(folder, self.hub_config().as_deref()).and_then(|files| self.used(files)).map_err(|error| {
+                let names: Vec<String> = self.eval.iter().map(|name| format!("{name}.jsonl")).collect();
+                format!(
+                    "{}: expected a file of rows (JSON Lines, JSON, CSV or Parquet), got nothing there; as a copy of the \
+                     hub's repository: {error}",
+                    folder.join(names.join(" or ")).display()
+                )
+            });
+        };
         let mut files = local(&eval)?.into_iter().map(|found| (found, self.eval_use())).collect::<Vec<_>>();
         if let Some(train) = named(self.train) {
             files.extend(local(&train)?.into_iter().map(|found| (found, Use::Train)));
         }
         Ok(files)
+    }
+
+    /// The configuration that is meant on the hub.
+    fn hub_config(&self) -> Option<String> {
+        let named = self.hub.and_then(HubId::parse).and_then(Result::ok).and_then(|id| id.config);
+        named.or_else(|| self.config.map(str::to_owned))
     }
 
     fn eval_use(&self) -> Use {

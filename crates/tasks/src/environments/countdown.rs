@@ -127,6 +127,7 @@ impl Environment for Countdown {
             messages: vec![Message::user(format!("{question} {}", self.instruction).trim_end())],
             answer: solution.to_string(),
             facts: [("numbers".to_owned(), numbers), ("target".to_owned(), target.to_string())].into(),
+            ..Task::default()
         })
     }
 

@@ -11,12 +11,12 @@ use crate::data::{Files, Found, Posed, Spec, Templates, Use};
 
 /// Your own rows: JSON Lines, JSON, CSV or Parquet, from files, a folder or the hub.
 ///
-/// `path` is a file, a folder of files or `hf:org/name[@revision][:config]`; `.gz` may follow a file's
-/// name. JSON is a list of objects, an object that holds such a list, or an object of objects, whose
-/// keys become the field `_key`. All values of CSV are texts.
+/// `path` is a file, a folder of files, a folder that a data set of the hub was cloned to, or
+/// `hf:org/name[@revision][:config]`; `:config` may follow a folder, too, and `.gz` a file's name. docs/data.md says which
+/// files of a folder are read, and in which forms. All values of CSV are texts.
 ///
 /// Templates and expressions are Jinja's, over a row's fields; a field that a row lacks makes it a bad
-/// row. Besides the usual filters and the methods of Python's texts there are `after('####')`, what
+/// row, and so does a null that a text would show (`x is none` tests for one, `x|default('', true)` stands in). Besides the usual filters and the methods of Python's texts there are `after('####')`, what
 /// follows the last mark in a text, and `boxed`, what stands in its last `\boxed{}`:
 ///
 /// ```toml

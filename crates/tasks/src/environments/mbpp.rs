@@ -36,7 +36,7 @@ const CARD: Card = Card {
 };
 
 fn split(row: &Row) -> Option<Split> {
-    match row.get("task_id")?.as_u64()? {
+    match u64::try_from(row.get("task_id")?.clone()).ok()? {
         11..=510 => Some(Split::Eval),
         601..=974 => Some(Split::Train),
         _ => None,

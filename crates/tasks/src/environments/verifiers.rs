@@ -148,7 +148,7 @@ impl Environment for Running {
 
     fn score_group(&self, task: &Task, group: &[Transcript]) -> Vec<Score> {
         let mut call = call(Conversation::Chat, task, group);
-        call["at"] = place(&task.id).unwrap_or_default();
+        call.at = place(&task.id);
         let Verifiers { environment, correct_from, .. } = &self.verifiers;
         let answer = self.python.call(&call);
         match answer.and_then(|answer| scores(environment, answer, group.len(), *correct_from)) {

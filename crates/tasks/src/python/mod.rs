@@ -12,6 +12,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use relign_core::ConfigError;
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use process::Process;
@@ -112,7 +113,7 @@ impl Python {
     ///
     /// # Errors
     /// What the object said, or what became of its worker.
-    pub(crate) fn call(&self, call: &Value) -> Result<Value, String> {
+    pub(crate) fn call(&self, call: &impl Serialize) -> Result<Value, String> {
         let mut worker = self.take()?;
         let Some(process) = &mut worker.process else { return Err(self.told("no worker")) };
         match process.ask(call, self.loading.limit) {
@@ -177,7 +178,7 @@ impl Python {
         let (place, is_file, name) = self.loading.parts().map_err(|error| error.to_string())?;
         let first = json!({
             "where": place, "is_file": is_file, "name": name, "arguments": self.loading.arguments,
-            "is_environment": self.loading.environment.is_some(), "held_out": self.loading.environment, "parent": std::process::id(),
+            "is_environment": self.loading.environment.is_some(), "held_out": self.loading.environment,
         });
         let python = Some(self.loading.python.clone()).filter(|python| !python.as_os_str().is_empty());
         let python = python.unwrap_or_else(interpreter);

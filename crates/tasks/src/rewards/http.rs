@@ -1,13 +1,14 @@
 //! A reward behind an address.
 
+use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use relign_core::{
-    ConfigError, Entry, Reward, RewardNeeds, Score, Seed, Spent, Task, Transcript, Verdict, parse, schema_of,
+    ConfigError, Entry, JsonText, Reward, RewardNeeds, Score, Seed, Spent, Task, Transcript, Verdict, parse, schema_of,
 };
 use relign_http::{Address, short};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -15,7 +16,7 @@ use super::server::{Asking, Server};
 
 /// Has a program of your own judge, over HTTP.
 ///
-/// A POST to `url` carries the task and one answer, or with `group` all answers to it, as JSON; the program replies
+/// A POST to `url` carries the task, with the columns of its row, and one answer, or with `group` all answers to it, as JSON; the program replies
 /// with one score for each: `{"scores": [{"value": 0.5}]}`. A score may also hold `verdict` (`correct`, `wrong`,
 /// `unparsed` or `failed`), `reason` and `parts`; `null` in its place leaves the answer out. docs/rewards.md has both
 /// objects in full. A reply that is anything else, or a program that fails, masks the sample and is counted
@@ -74,13 +75,29 @@ struct Written {
     #[serde(default)]
     reason: String,
     #[serde(default)]
-    parts: std::collections::BTreeMap<String, f64>,
+    parts: BTreeMap<String, f64>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Reply {
     scores: Vec<Option<Written>>,
+}
+
+/// What is sent.
+#[derive(Serialize)]
+struct Body<'a> {
+    version: u32,
+    task: Posed<'a>,
+    answers: Vec<Value>,
+}
+
+#[derive(Serialize)]
+struct Posed<'a> {
+    #[serde(flatten)]
+    task: &'a Task,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    columns: &'a BTreeMap<String, JsonText>,
 }
 
 impl Posting {
@@ -111,8 +128,8 @@ impl Posting {
             .iter()
             .map(|transcript| json!({"messages": transcript.messages, "finished": transcript.finished}))
             .collect();
-        let body = json!({"version": 1, "task": task, "answers": answers});
-        let hash = Sha256::digest(body.to_string());
+        let body = Body { version: 1, task: Posed { task, columns: &task.columns }, answers };
+        let hash = Sha256::digest(serde_json::to_vec(&body).map_err(|error| error.to_string())?);
         let seed = Seed(u64::from_le_bytes(std::array::from_fn(|place| hash[place])));
         let url = &self.http.url;
         let answer = self.server()?.ask(url, &body, seed)?;

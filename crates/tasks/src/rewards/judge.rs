@@ -1,11 +1,13 @@
 //! A language model as the judge.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use minijinja::{Environment as Templates, UndefinedBehavior, context};
 use relign_core::{
-    ConfigError, Entry, Message, Reward, RewardNeeds, Score, Seed, Spent, Task, Transcript, Verdict, parse, schema_of,
+    ConfigError, Entry, JsonText, Message, Reward, RewardNeeds, Score, Seed, Spent, Task, Transcript, Verdict, parse,
+    schema_of,
 };
 use relign_http::{Address, short};
 use schemars::JsonSchema;
@@ -14,6 +16,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::server::{Asking, Server};
+use crate::data::parse_json;
 
 mod cache;
 mod verdict;
@@ -41,13 +44,14 @@ Judge whether the final result of the answer is right{% if reference %}: whether
 Neither length nor style matters. {{ max }} is right, {{ min }} is wrong.";
 
 /// What a rubric can speak of.
-const NAMES: [&str; 8] = ["question", "reference", "response", "messages", "turns", "facts", "min", "max"];
+const NAMES: [&str; 9] = ["question", "reference", "response", "messages", "turns", "facts", "columns", "min", "max"];
 
 /// Asks a language model what an answer is worth, at any OpenAI-compatible server (Zheng et al., 2306.05685).
 ///
 /// The rubric is a Jinja template that may speak of `question` (the last message of the task), `messages` (all of
 /// them), `reference` (the task's own answer), `response` (what is to be judged: the model's last turn), `turns` (all
-/// of them), `facts` (what else the task knows, by name), `min` and `max`. It is sent as one user message to
+/// of them), `facts` (what else the task knows, by name), `columns` (the fields of the task's row, with their types), `min`
+/// and `max`. It is sent as one user message to
 /// `/chat/completions`, with the demand to answer in JSON after it: `{"reason": "...", "score": 7}` and nothing else.
 /// The value is the score's place between `min` and `max`, 0 to 1.
 ///
@@ -226,6 +230,7 @@ impl Judging {
             response => transcript.last(),
             turns => transcript.messages,
             facts => task.facts,
+            columns => columns(task),
             min => min,
             max => max,
         });
@@ -324,6 +329,12 @@ impl Reward for Judging {
         let open = self.open.get()?.as_ref().ok()?;
         Some(open.server.spent())
     }
+}
+
+/// The columns of the task's row, with their types.
+fn columns(task: &Task) -> BTreeMap<&str, minijinja::Value> {
+    let value = |text: &JsonText| parse_json(text.get()).unwrap_or_default();
+    task.columns.iter().map(|(name, text)| (name.as_str(), value(text))).collect()
 }
 
 /// The rubric, compiled, if it speaks of nothing that there is not.

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use relign_core::{ConfigError, Entry, Reward, RewardNeeds, Role, Score, Task, Transcript, Verdict, parse, schema_of};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
 use super::server::seconds;
@@ -15,10 +16,11 @@ use crate::python::{Loading, Python as Workers};
 /// `name = "python:my_rewards.py:brief"` in a recipe is short for `name = "python"` with
 /// `function = "my_rewards.py:brief"`; a module works too (`python:trl.rewards:think_format_reward`). The function is
 /// called with keyword arguments, each a list with one element for each completion: `prompts`, `completions`,
-/// `completion_ids` where the tokens are known, `answer` (the task's), `solution` (the same, unless the task has a fact
-/// of that name) and each of the task's facts. `log_extra` and `log_metric` are there and do nothing; TRL's
-/// `trainer_state` is not. A function without `**kwargs` gets what it names. It returns a list of numbers, or None for a
-/// completion that it cannot judge, which is masked and never counts as 0. `async def` works.
+/// `completion_ids` where the tokens are known, `answer` (the task's), `solution` (the same, unless something of the task
+/// has that name), each column of the task's row with its type (texts, numbers of any size, lists, tables, true, false,
+/// None) and each of the task's facts. `log_extra` and `log_metric` are there and do nothing; TRL's `trainer_state` is
+/// not. A function without `**kwargs` gets what it names. It returns a list of numbers, or None for a completion that it
+/// cannot judge, which is masked and never counts as 0. `async def` works.
 ///
 /// TRL calls a function on a whole batch; here the batch is all answers to one task, so that a function may hold them
 /// against one another. A call that raises, hangs, crashes or returns anything but one finite number or None for each
@@ -151,7 +153,62 @@ impl Calling {
 }
 
 /// The arguments of one call, as the worker reads them.
-pub(crate) fn call(format: Conversation, task: &Task, group: &[Transcript]) -> Value {
+#[derive(Serialize)]
+pub(crate) struct Call<'a> {
+    #[serde(rename = "do")]
+    action: &'static str,
+    prompts: Repeated<Value>,
+    completions: Vec<Value>,
+    completion_ids: Option<Vec<&'a Vec<u32>>>,
+    finished: Vec<bool>,
+    columns: Columns<'a>,
+    /// Where the task's row is, in an environment of the worker's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) at: Option<Value>,
+}
+
+/// A value so many times.
+struct Repeated<T>(T, usize);
+
+impl<T: Serialize> Serialize for Repeated<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(std::iter::repeat_n(&self.0, self.1))
+    }
+}
+
+/// A task's columns: each is a list with one value for each completion.
+struct Columns<'a>(&'a Task, usize);
+
+/// Columns that TRL does not hand over as such either, and names that functions get otherwise.
+const OWN: [&str; 8] =
+    ["prompt", "prompts", "completion", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric"];
+
+impl Serialize for Columns<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(task, n) = self;
+        let typed = &task.columns;
+        let mut map = serializer.serialize_map(None)?;
+        for name in ["answer", "solution"] {
+            // The answer goes by both names, unless something else is called `solution`.
+            match (typed.get(name).or(typed.get("answer")), task.facts.get(name)) {
+                (None, Some(fact)) => map.serialize_entry(name, &Repeated(fact, *n))?,
+                (Some(value), _) => map.serialize_entry(name, &Repeated(value, *n))?,
+                (None, None) => map.serialize_entry(name, &Repeated(&task.answer, *n))?,
+            }
+        }
+        let other = |name: &str| !OWN.contains(&name) && name != "answer" && name != "solution";
+        for (name, value) in typed.iter().filter(|(name, _)| other(name)) {
+            map.serialize_entry(name, &Repeated(value, *n))?;
+        }
+        for (name, fact) in task.facts.iter().filter(|(name, _)| other(name) && !typed.contains_key(*name)) {
+            map.serialize_entry(name, &Repeated(fact, *n))?;
+        }
+        map.end()
+    }
+}
+
+/// The call for the answers `group` to `task`.
+pub(crate) fn call<'a>(format: Conversation, task: &'a Task, group: &'a [Transcript]) -> Call<'a> {
     let n = group.len();
     let prompt = match format {
         Conversation::Chat => json!(task.messages),
@@ -168,25 +225,15 @@ pub(crate) fn call(format: Conversation, task: &Task, group: &[Transcript]) -> V
             json!(said.map(|message| message.content.as_str()).collect::<Vec<_>>().join("\n\n"))
         }
     };
-    let ids: Option<Vec<&Vec<u32>>> = group.iter().map(|transcript| transcript.ids.as_ref()).collect();
-    let mut columns: Map<String, Value> = [("answer", &task.answer), ("solution", &task.answer)]
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), json!(vec![value; n])))
-        .collect();
-    for (name, value) in &task.facts {
-        columns.insert(name.clone(), json!(vec![value; n]));
+    Call {
+        action: "score",
+        prompts: Repeated(prompt, n),
+        completions: group.iter().map(completion).collect(),
+        completion_ids: group.iter().map(|transcript| transcript.ids.as_ref()).collect(),
+        finished: group.iter().map(|transcript| transcript.finished).collect(),
+        columns: Columns(task, n),
+        at: None,
     }
-    for own in ["prompts", "completions", "completion_ids"] {
-        columns.remove(own);
-    }
-    json!({
-        "do": "score",
-        "prompts": vec![prompt; n],
-        "completions": group.iter().map(completion).collect::<Vec<_>>(),
-        "completion_ids": ids,
-        "finished": group.iter().map(|transcript| transcript.finished).collect::<Vec<_>>(),
-        "columns": columns,
-    })
 }
 
 impl Reward for Calling {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use relign_core::{ConfigError, Seed, Spent};
 use relign_http::{ApiKey, Http, Options};
+use serde::Serialize;
 use serde_json::Value;
 
 /// How a server is asked, as the settings have it.
@@ -91,7 +92,7 @@ impl Server {
     }
 
     /// The answer to `body`, sent to `url` once there is a place.
-    pub(super) fn ask(&self, url: &str, body: &Value, seed: Seed) -> Result<Value, String> {
+    pub(super) fn ask(&self, url: &str, body: &impl Serialize, seed: Seed) -> Result<Value, String> {
         let _place = self.place();
         let (started, limit) = (Instant::now(), self.asking.limit());
         self.count(|spent| spent.requests += 1);
