@@ -10,13 +10,16 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::Builder;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process};
+use serde::Serialize;
 use serde_json::Value;
 
 /// The program that a worker runs.
 const PROGRAM: &str = include_str!("worker.py");
 /// The longest answer in bytes.
 const MOST_BYTES: u64 = 64 << 20;
+/// How long a worker's guard may take to end what the worker started.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// How much of what a worker printed last is kept for the error it may end in.
 const TAIL: usize = 600;
 
@@ -50,7 +53,7 @@ impl Process {
         };
         let mut command = Command::new(python);
         // A group of its own: Ctrl-C is for RELIGN, which ends its workers itself.
-        command.arg("-c").arg(PROGRAM).process_group(0);
+        command.arg("-c").arg(PROGRAM).arg(std::process::id().to_string()).process_group(0);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = spawn(command).map_err(|error| {
             format!("expected a Python at `{}` (RELIGN_PYTHON names another), got: {error}", python.display())
@@ -81,9 +84,10 @@ impl Process {
     ///
     /// # Errors
     /// If the process ends, is silent for longer than `limit` or answers nonsense.
-    pub(super) fn ask(&mut self, question: &Value, limit: Duration) -> Result<Value, String> {
+    pub(super) fn ask(&mut self, question: &impl Serialize, limit: Duration) -> Result<Value, String> {
         // Without its thread the process has ended, which shows below.
-        let _ = self.questions.send(question.to_string() + "\n");
+        let question = serde_json::to_string(question).map_err(|error| error.to_string())?;
+        let _ = self.questions.send(question + "\n");
         let line = match self.answers.recv_timeout(limit) {
             Ok(line) => line,
             Err(RecvTimeoutError::Timeout) => return Err(format!("expected an answer within {limit:?}, got none")),
@@ -117,11 +121,17 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // The group: what the user's code started goes with it. The child is not waited for yet, so its number is
-        // nobody else's.
-        if let Some(group) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
-            let _ = kill_process_group(group, Signal::KILL);
+        // The child is a guard, which ends the worker and all that it started, also what left its group and session. It is
+        // not waited for yet, so its number is nobody else's.
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        if let Some(guard) = pid {
+            let _ = kill_process(guard, Signal::TERM);
         }
+        let until = Instant::now() + PATIENCE;
+        while Instant::now() < until && matches!(self.child.try_wait(), Ok(None)) {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        // Nothing where it has ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

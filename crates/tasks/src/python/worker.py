@@ -13,7 +13,9 @@ import json
 import logging
 import math
 import os
+import signal
 import sys
+import time
 import traceback
 
 
@@ -27,16 +29,92 @@ def pipes():
     return inbox, outbox
 
 
-def end_with(parent):
-    """Has the system end this process when RELIGN ends, however it ends."""
+class Over(BaseException):
+    """The worker is no longer needed."""
+
+
+def guard(parent):
+    """Goes on in a child. This process stays behind to end all that the child starts, daemons among it, when the child
+    ends or RELIGN does, however they end."""
     try:
         import ctypes
 
-        ctypes.CDLL(None).prctl(1, 9)  # PR_SET_PDEATHSIG, SIGKILL
+        prctl = ctypes.CDLL(None).prctl
+        prctl(36, 1)  # PR_SET_CHILD_SUBREAPER: orphans become this process's children, sessions of their own included
     except (ImportError, OSError, AttributeError):
-        pass  # not Linux: the end of the pipe ends it once its call returns
-    if os.getppid() != parent:
-        os._exit(1)
+        return  # not Linux: the end of the pipe ends the worker once its call returns
+
+    def over(*_):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise Over
+
+    signal.signal(signal.SIGTERM, over)
+    guarding = os.getpid()
+    prctl(1, int(signal.SIGTERM))  # PR_SET_PDEATHSIG
+    worker = os.fork()
+    if worker == 0:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        prctl(1, int(signal.SIGKILL))
+        os.setpgid(0, 0)
+        if os.getppid() != guarding:
+            os._exit(1)
+        return
+    status = 0
+    try:
+        # The pipes are the worker's alone: their end is its end.
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for stream in (0, 1, 2):
+            os.dup2(nothing, stream)
+        ended = 0
+        while os.getppid() == parent and ended != worker:
+            ended, status = os.waitpid(-1, 0)
+    except Over:
+        pass
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    end_children(time.monotonic() + 1.5)
+    if os.WIFSIGNALED(status):
+        # RELIGN reads from this process how the worker ended.
+        prctl(4, 0)  # PR_SET_DUMPABLE: no second core file
+        ending = os.WTERMSIG(status)
+        if ending != signal.SIGKILL:
+            signal.signal(ending, signal.SIG_DFL)
+        os.kill(guarding, ending)
+    os._exit(os.WEXITSTATUS(status) if os.WIFEXITED(status) else 1)
+
+
+def end_children(until):
+    """Kills this process's children until there are none; whose parent dies becomes one."""
+    while time.monotonic() < until:
+        for child in children():
+            try:
+                os.kill(child, signal.SIGKILL)
+            except OSError:
+                pass  # gone, or another user's
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0] != 0:
+                pass
+        except ChildProcessError:
+            return
+        time.sleep(0.002)
+
+
+def children():
+    """The numbers of this process's children."""
+    own = str(os.getpid())
+    try:
+        with open(f"/proc/{own}/task/{own}/children") as file:
+            return [int(child) for child in file.read().split()]
+    except OSError:
+        pass  # a kernel without these files
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{name}/stat") as file:
+                if file.read().rpartition(")")[2].split()[1] == own:
+                    found.append(int(name))
+        except OSError:
+            pass  # gone
+    return found
 
 
 class Wrong(Exception):
@@ -308,19 +386,44 @@ def understood(found, asked):
     raise Wrong(f"expected a function, a rubric or an environment, got {kind_of(found)}")
 
 
+# Characters of a message that are passed on.
+MOST_CHARACTERS = 4000
+
+
 def words(error):
-    """An error with the place in the user's code that it came from."""
+    """An error: its type, all lines of its message, and the lines of the user's code that it came through."""
     if isinstance(error, Wrong):
-        return str(error)
-    said = "".join(traceback.format_exception_only(type(error), error)).strip().splitlines()
-    said = said[-1] if said else type(error).__name__
+        return sound(str(error))
+    said = "".join(traceback.format_exception_only(type(error), error)).strip() or type(error).__name__
+    if len(said) > MOST_CHARACTERS:
+        said = f"{said[:MOST_CHARACTERS]}... ({len(said) - MOST_CHARACTERS} more characters)"
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename != "<string>" and "<frozen" not in f.filename]
     if frames:
-        said += f" ({frames[-1].filename}, line {frames[-1].lineno}, in {frames[-1].name})"
-    return said
+        said += f" ({place(frames[-1])}"
+        # A library's line says little without the line that called it.
+        callers = [f for f in frames if f.filename == frames[0].filename]
+        if frames[-1].filename != frames[0].filename:
+            said += f", called from {place(callers[-1])}"
+        said += ")"
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if cause is not None:
+        first = "".join(traceback.format_exception_only(type(cause), cause)).strip()
+        said += f"; before it: {first[:MOST_CHARACTERS]}"
+    return sound(said)
+
+
+def place(frame):
+    line = f": {frame.line}" if frame.line else ""
+    return f"{frame.filename}, line {frame.lineno}, in {frame.name}{line}"
+
+
+def sound(text):
+    """Text that is Unicode: half a surrogate pair is none."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def main():
+    guard(int(sys.argv.pop()))
     inbox, outbox = pipes()
 
     def answer(what):
@@ -333,7 +436,6 @@ def main():
         outbox.flush()
 
     asked = json.loads(inbox.readline())
-    end_with(asked["parent"])
     try:
         thing = understood(load(asked), asked)
     except BaseException as error:  # sys.exit() while importing, too

@@ -164,3 +164,71 @@ def count(completions, **kwargs):
 def slow(completions, **kwargs):
     time.sleep(0.2)
     return [float(os.getpid())] * len(completions)
+
+
+def typed(completions, answer, solution, level, tags, share, even, sub, nothing, question, **kwargs):
+    """The columns of a row as TRL hands them over."""
+    assert answer == [2**70] * len(completions) and solution == answer, answer
+    assert type(level[0]) is int and type(share[0]) is float and even[0] is True and nothing[0] is None
+    assert tags[0] == ["a", 2, None] and sub[0] == {"x": [1.5]} and question[0] == "q"
+    assert kwargs["half"] == [2**69] * len(completions), kwargs
+    assert not {"prompt", "completion"} & set(kwargs), kwargs
+    tags[0].append("changed")
+    assert len(completions) == 1 or tags[1] == ["a", 2, None], "each completion has its own"
+    return [1.0] * len(completions)
+
+
+def daemons(completions, **kwargs):
+    """Leaves processes behind that left its group and session, one of them with no parent."""
+    apart = subprocess.Popen(["sleep", "3600"], start_new_session=True)
+    read, write = os.pipe()
+    if os.fork() == 0:
+        os.setsid()
+        orphan = os.fork()
+        if orphan:
+            os.write(write, str(orphan).encode())
+            os._exit(0)
+        os.execvp("sleep", ["sleep", "3600"])
+    orphan = os.read(read, 20).decode()
+    with open(os.environ["RELIGN_TEST_PIDS"], "w") as file:
+        file.write(f"{os.getpid()} {apart.pid} {orphan}")
+    if any("hang" in c[0]["content"] for c in completions):
+        time.sleep(3600)
+    if any("fall" in c[0]["content"] for c in completions):
+        ctypes.string_at(0)
+    return [1.0] * len(completions)
+
+
+def lines(completions, **kwargs):
+    raise ValueError("the first line\n  the second line\nthe last line")
+
+
+def library(completions, **kwargs):
+    import json
+
+    json.loads("{")
+
+
+def again(completions, **kwargs):
+    try:
+        return {}["key"]
+    except KeyError as error:
+        raise RuntimeError("no such entry") from error
+
+
+def surrogate(completions, **kwargs):
+    raise ValueError("half a pair: \ud800")
+
+
+def empty(completions, **kwargs):
+    assert completions == []
+
+
+def endless_message(completions, **kwargs):
+    raise ValueError("x" * 1_000_000)
+
+
+def noted(completions, **kwargs):
+    error = ValueError("what")
+    error.__notes__ = ["a note", "another"]
+    raise error
