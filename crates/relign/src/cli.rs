@@ -70,7 +70,7 @@ Ctrl-C saves and ends; a second one ends at once.")]
         /// Change a setting of the recipe, in TOML's words: run.steps=20
         #[arg(long = "set", value_name = "A.B=C")]
         sets: Vec<String>,
-        /// Go on with the run in the folder
+        /// Go on with the run in the folder; `run.steps` may be more than it was
         #[arg(long)]
         resume: bool,
         /// Say what would run and how much memory it needs, and stop

@@ -172,6 +172,22 @@ fn an_interrupted_run_saves_and_resumes_to_the_same_bytes() {
     same(&whole, &broken);
 }
 
+#[test]
+fn a_finished_run_goes_on_to_more_steps_with_the_same_bytes() {
+    let root = tempfile::tempdir().unwrap();
+    let recipe = recipe(root.path());
+    let (whole, longer) = (root.path().join("whole"), root.path().join("longer"));
+    finish(&recipe, &whole, &[]);
+    finish(&recipe, &longer, &["--set", "run.steps=10"]);
+    // Fewer steps than were to be, and another setting beside the steps, are refused.
+    refused(2, &["recipe differs", "steps"], train(&recipe, &longer, &["--resume", "--set", "run.steps=9"]));
+    refused(2, &["recipe differs"], train(&recipe, &longer, &["--resume", "--set", "optimizer.lr=1e-4"]));
+    let output = done(train(&recipe, &longer, &["--resume"]));
+    assert!(output.status.success() && errors(&output).contains("30 steps instead of 10"), "{}", errors(&output));
+    same(&whole, &longer);
+    assert_eq!(fs::read(whole.join("recipe.toml")).unwrap(), fs::read(longer.join("recipe.toml")).unwrap());
+}
+
 /// Runs what cannot work; the exit status and every word must be in its error.
 fn refused(status: i32, words: &[&str], command: Command) {
     let output = done(command);
@@ -217,7 +233,7 @@ fn what_cannot_work_says_so_and_loses_nothing() {
     // A folder that already holds a run, and one that cannot be made.
     finish(&file, &folder("run"), &["--set", "run.steps=2"]);
     refused(2, &["--resume", "--out"], train(&file, &folder("run"), &[]));
-    refused(2, &["recipe differs", "steps"], train(&file, &folder("run"), &["--resume"]));
+    refused(2, &["recipe differs", "steps"], train(&file, &folder("run"), &["--resume", "--set", "run.steps=1"]));
     fs::write(folder("file"), "").unwrap();
     refused(1, &["file/run"], train(&file, &folder("file/run"), &[]));
 

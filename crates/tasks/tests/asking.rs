@@ -4,10 +4,12 @@
 #[path = "../../engine/tests/standin/mod.rs"]
 mod standin;
 
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
-use relign_core::{Environment, Message, Reward, RewardSection, Score, Split, Task, Transcript, Verdict};
+use relign_core::{Environment, JsonText, Message, Reward, RewardSection, Score, Split, Task, Transcript, Verdict};
 use serde_json::{Value, json};
 use standin::{Call, Reply, Server};
 
@@ -110,6 +112,65 @@ fn a_judge_is_asked_with_the_rubric_and_its_score_is_taken() {
     assert_eq!((score.value, score.verdict), (0.5, Verdict::Correct));
     let call = server.calls().pop().unwrap();
     assert!(asked(&call).starts_with("<answer>72</answer> 3 2\n\n") && call.body.get("response_format").is_none());
+}
+
+/// The body of the one request that a listener gets, as it came; `answer` is the reply.
+fn heard_by(listener: TcpListener, answer: Value) -> std::thread::JoinHandle<String> {
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        let mut length = 0;
+        loop {
+            let mut line = String::new();
+            reader.read_line(&mut line).unwrap();
+            if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
+                length = value.trim().parse().unwrap();
+            }
+            if line == "\r\n" {
+                break;
+            }
+        }
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body).unwrap();
+        let answer = answer.to_string();
+        let head =
+            format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", answer.len());
+        stream.write_all((head + &answer).as_bytes()).unwrap();
+        String::from_utf8(body).unwrap()
+    })
+}
+
+#[test]
+fn columns_arrive_with_their_types_and_digits() {
+    let two_70 = 2_u128.pow(70);
+    let column = |text: String| JsonText::new(text).unwrap();
+    let columns = [("answer", two_70.to_string()), ("tags", "[\"a\",2,null,true]".to_owned())];
+    let columns = columns.map(|(name, text)| (name.to_owned(), column(text))).into();
+    let task = Task { columns, ..task() };
+    let listen = || {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/v1", listener.local_addr().unwrap());
+        (listener, url)
+    };
+
+    let (listener, url) = listen();
+    let heard = heard_by(listener, json!({"scores": [{"value": 1.0}]}));
+    let score = reward("http", json!({"url": url})).score(&task, &Transcript::of("72", true));
+    assert_eq!((score.value, score.reason.as_str()), (1.0, ""));
+    let body = heard.join().unwrap();
+    let expected = format!(r#""columns":{{"answer":{two_70},"tags":["a",2,null,true]}}"#);
+    let packed: String = body.split_whitespace().collect();
+    assert!(packed.contains(&expected) && packed.contains(r#""facts":{"level":"3"}"#), "{body}");
+
+    let (listener, url) = listen();
+    let heard = heard_by(listener, said(r#"{"reason": "fine", "score": 1}"#));
+    let rubric =
+        "{{ columns.answer }} {{ columns.tags[1] + 1 }} {{ columns.tags|length }} {{ columns.tags[2] is none }}";
+    let settings = json!({"endpoint": format!("{url}#tiny"), "cache": "", "rubric": rubric});
+    let score = reward("judge", settings).score(&task, &Transcript::of("72", true));
+    assert_eq!((score.value, score.reason.as_str()), (1.0, "judge: fine"));
+    let body = heard.join().unwrap();
+    assert!(body.contains(&format!("{two_70} 3 4 True")), "{body}");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use anyhow::Context;
-use relign_core::{DataFile, Device, Environment, Estimate, Recipe, Reward, Sink, Spent, Split, Tree, find};
+use relign_core::{DataFile, Device, Environment, Estimate, Recipe, Reward, Schedule, Sink, Spent, Split, Tree, find};
 use relign_search::STRATEGIES;
 use relign_train::{ALGORITHMS, Algorithm, Outcome, Progress, Run, Saved, Trainer, TrainerOptions};
 use serde::Serialize;
@@ -174,7 +174,9 @@ fn prepare(folder: &Path, recipe: &Recipe, saved: &Saved, resume: bool) -> anyho
     if resume {
         let before = fs::read_to_string(&file)
             .map_err(|error| Usage(format!("--resume: {}: {error}; expected a run's folder", file.display())))?;
-        if before != text {
+        if extends(&file, &before, recipe, &text) {
+            write_recipe(&file, &text)?;
+        } else if before != text {
             let change = before.lines().zip(text.lines()).find(|(a, b)| a != b).unwrap_or_default();
             return Err(Usage::error(format!(
                 "--resume: the recipe differs from the run's in {}: expected `{}`, got `{}`",
@@ -192,10 +194,35 @@ fn prepare(folder: &Path, recipe: &Recipe, saved: &Saved, resume: bool) -> anyho
         )));
     }
     fs::create_dir_all(folder).with_context(|| format!("run folder {}", folder.display()))?;
-    // Whole or not at all: a kill must not leave half a recipe that nothing can resume.
-    let part = folder.join("recipe.toml.part");
-    fs::write(&part, text).and_then(|()| fs::rename(&part, &file)).with_context(|| file.display().to_string())?;
+    write_recipe(&file, &text)?;
     Ok(Progress::default())
+}
+
+/// Writes a run's recipe, whole or not at all: a kill must not leave half a recipe that nothing can resume.
+fn write_recipe(file: &Path, text: &str) -> anyhow::Result<()> {
+    let part = file.with_extension("toml.part");
+    fs::write(&part, text).and_then(|()| fs::rename(&part, file)).with_context(|| file.display().to_string())
+}
+
+/// Whether a recipe is that of the run in `before` with more steps and no other change. The steps so far are what they would
+/// have been, learning rates of a schedule that ends with the run aside.
+fn extends(file: &Path, before: &str, recipe: &Recipe, text: &str) -> bool {
+    let name = file.display().to_string();
+    let read = |sets: &[String]| recipe_file::read(&name, before, sets).ok();
+    let steps = recipe.run.steps;
+    let Some(shorter) = read(&[]).filter(|shorter| shorter.run.steps < steps) else { return false };
+    let same = read(&[format!("run.steps={steps}")]).and_then(|longer| recipe_file::write(&longer).ok());
+    if same.as_deref() != Some(text) {
+        return false;
+    }
+    let done = shorter.run.steps;
+    eprintln!("--resume: {steps} steps instead of {done}");
+    if recipe.optimizer.schedule != Schedule::Constant {
+        eprintln!(
+            "the learning rate's schedule now ends with step {steps}; the steps so far followed one that ended with step {done}"
+        );
+    }
+    true
 }
 
 /// Keeps a second process out of the folder while this one lives.
