@@ -255,7 +255,7 @@ fn verify_judges_an_answer_and_a_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("answers.tsv");
     let file = path.to_str().unwrap();
-    std::fs::write(&path, "id\tgold\tpred\n1\t7\tIt is $7$.\n2\t7\t8\n3\t7\tno idea\n").unwrap();
+    std::fs::write(&path, "\u{feff}gold\tid\tpred\n7\t1\tIt is $7$.\n7\t2\t8\n7\t3\tno idea\n").unwrap();
     let rows = lines(&relign(&["verify", "--file", file, "--json"]));
     let verdicts: Vec<_> = rows[..3].iter().map(|row| row["verdict"].as_str().unwrap()).collect();
     assert_eq!(verdicts, ["correct", "wrong", "unparsed"]);

@@ -127,6 +127,8 @@ fn documents_by_rows_and_by_columns() {
         let error = pairs(json!({"path": write(&folder, "rows.json", text)})).unwrap_err();
         assert!(error.contains(why), "{text}: {error}");
     }
+    let path = write(&folder, "rows.json", r#"{"question": "a", "answer": 18446744073709551616}"#);
+    assert_eq!(pairs(json!({"path": path})).unwrap(), [("a".to_owned(), "18446744073709551616".to_owned())]);
     let path = write(&folder, "rows.json", r#"{"answer": {"0": "1"}}"#);
     assert_eq!(pairs(json!({"path": path, "prompt": "{{ _key }}"})).unwrap()[0].0, "0");
 }

@@ -108,8 +108,16 @@ fn a_bad_row_is_named_with_file_and_line_and_counted() {
     for (name, text, why) in [
         ("a.jsonl", format!("{good}\n\n{{\"question\": 1\n"), "a.jsonl:3: expected an object, got: EOF"),
         ("b.jsonl", format!("{good}\n[1]\n"), "b.jsonl:2: expected an object, got a list"),
-        ("c.jsonl", format!("{good}\n{{\"answer\": \"1\"}}\n"), "c.jsonl:2: a field that the row lacks"),
-        ("d.jsonl", format!("{good}\n{{\"question\": \"1\"}}\n"), "d.jsonl:2: answer: "),
+        (
+            "c.jsonl",
+            format!("{good}\n{{\"answer\": \"1\"}}\n"),
+            "c.jsonl:2: a field that the row lacks: `question`; it has `answer`",
+        ),
+        (
+            "d.jsonl",
+            format!("{good}\n{{\"question\": \"1\"}}\n"),
+            "d.jsonl:2: answer: no value for `answer`; the row has `question`",
+        ),
         (
             "e.jsonl",
             format!("{good}\n{{\"question\": \"b\", \"answer\": null}}\n"),

@@ -66,7 +66,7 @@ fn row(judgement: &Judgement) -> Value {
 fn of_file(path: &Path, policy: &Policy, as_json: bool) -> anyhow::Result<()> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("{}: expected a file of tab-separated values", path.display()))?;
-    let mut lines = text.lines().enumerate();
+    let mut lines = text.trim_start_matches('\u{feff}').lines().enumerate();
     let header: Vec<&str> = lines.next().map_or_else(Vec::new, |(_, line)| line.split('\t').collect());
     let column = |wanted: &str| {
         header.iter().position(|name| *name == wanted).ok_or_else(|| {

@@ -36,7 +36,8 @@ macro_rules! scalars {
 /// - an object that holds such lists (what stands beside them is passed over);
 /// - an object of rows, whose keys become the field `_key`;
 /// - columns: an object of lists of one length, an object of objects with the same numbers as keys (what pandas writes), or
-///   pandas' `split`: the columns' names, then rows as lists of values.
+///   pandas' `split`: the columns' names, then rows as lists of values;
+/// - one row: an object that holds neither lists nor objects.
 ///
 /// Rows are read one after the other; columns need the whole file in memory.
 pub(super) fn documents(file: &mut File, take: &mut Take<'_>) -> Result<(), String> {
@@ -50,6 +51,9 @@ pub(super) fn documents(file: &mut File, take: &mut Take<'_>) -> Result<(), Stri
     }
     let mut text = String::new();
     read(file, |reader| reader.read_to_string(&mut text))?.map_err(|error| error.to_string())?;
+    if shape == Shape::One {
+        return take(" row 1".to_owned(), json::row(text.as_bytes(), Decimals::Floats));
+    }
     let Pairs(columns) = serde_json::from_str(&text).map_err(wrong)?;
     match shape {
         Shape::Split => split(&columns, take),
@@ -84,6 +88,8 @@ enum Shape {
     Columns,
     /// Names, then rows without names.
     Split,
+    /// The document is a row.
+    One,
 }
 
 /// What an entry of the document's object looks like.
@@ -114,6 +120,9 @@ fn shape(entries: &[(String, Sketch)]) -> Result<Shape, String> {
         return Ok(Shape::Split);
     }
     let first = entries.first().map(|(_, sketch)| sketch);
+    if first.is_some() && entries.iter().all(|(_, sketch)| *sketch == Sketch::Scalar) {
+        return Ok(Shape::One);
+    }
     if matches!(first, Some(Sketch::Object(true, _))) && entries.iter().all(|(_, sketch)| Some(sketch) == first) {
         return Ok(Shape::Columns);
     }

@@ -1,7 +1,10 @@
 //! What a recipe makes of a row: Jinja templates and expressions over its fields.
 
+use std::collections::HashSet;
+
 use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value};
 
+use super::json::entries;
 use super::nulls::Nulls;
 use super::{Row, json};
 
@@ -52,7 +55,9 @@ impl Templates {
     /// What the row lacks.
     pub(crate) fn render(&self, name: &str, row: &Value) -> Result<String, String> {
         let render = |row: &Value| self.0.get_template(name).and_then(|template| template.render(row));
-        let text = render(row).map_err(|error| why(&error))?;
+        let used =
+            || self.0.get_template(name).map(|template| template.undeclared_variables(false)).unwrap_or_default();
+        let text = render(row).map_err(|error| lacking(&error, used, row))?;
         Nulls::check(&text, row, &|row| render(row).is_ok())?;
         Ok(text)
     }
@@ -81,9 +86,17 @@ impl Templates {
             Nulls::check(text, row, &again).map_err(|what| format!("`{expression}`: {what}"))?;
         }
         match value {
-            Ok(value) if value.is_undefined() => Err(format!("no value for `{expression}`")),
+            Ok(value) if value.is_undefined() => {
+                Err(format!("no value for `{expression}`; the row has {}", names(row)))
+            }
             Ok(value) => Ok(value),
-            Err(error) => Err(format!("`{expression}`: {}", why(&error))),
+            Err(error) => {
+                let used = || {
+                    let compiled = self.0.compile_expression(expression);
+                    compiled.map(|compiled| compiled.undeclared_variables(false)).unwrap_or_default()
+                };
+                Err(format!("`{expression}`: {}", lacking(&error, used, row)))
+            }
         }
     }
 
@@ -121,8 +134,29 @@ pub(crate) fn seen(row: &Row) -> Value {
 }
 
 fn why(error: &minijinja::Error) -> String {
-    let what = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
-    if error.kind() == ErrorKind::UndefinedError { format!("a field that the row lacks ({what})") } else { what }
+    error.detail().map_or_else(|| error.kind().to_string(), str::to_owned)
+}
+
+/// An error while a row was filled in; fields that the row lacks are named, and those that it has.
+fn lacking(error: &minijinja::Error, used: impl FnOnce() -> HashSet<String>, row: &Value) -> String {
+    if error.kind() != ErrorKind::UndefinedError {
+        return why(error);
+    }
+    let lacks = |name: &String| row.get_attr(name).map_or(true, |value| value.is_undefined());
+    let mut missing: Vec<String> = used().into_iter().filter(lacks).map(|name| format!("`{name}`")).collect();
+    missing.sort();
+    // Otherwise something within a field is missing.
+    let what = if missing.is_empty() { why(error) } else { missing.join(", ") };
+    format!("a field that the row lacks: {what}; it has {}", names(row))
+}
+
+/// The names of a row's fields.
+fn names(row: &Value) -> String {
+    /// As many as a line holds.
+    const MOST: usize = 20;
+    let names: Vec<String> = entries(row).map(|(name, _)| format!("`{name}`")).collect();
+    let more = if names.len() > MOST { format!(" and {} more", names.len() - MOST) } else { String::new() };
+    format!("{}{more}", names[..names.len().min(MOST)].join(", "))
 }
 
 /// A filter's text.

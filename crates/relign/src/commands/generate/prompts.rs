@@ -45,7 +45,8 @@ fn parse(place: String, line: &str) -> anyhow::Result<Prompt> {
         score: Option<String>,
     }
     let wrong = |what: String| Usage::error(format!("{place}: {what}"));
-    let line: Line = serde_json::from_str(line).map_err(|error| wrong(error.to_string()))?;
+    let line: Line =
+        serde_json::from_str(line.trim_start_matches('\u{feff}')).map_err(|error| wrong(error.to_string()))?;
     let messages = match (line.prompt, line.messages) {
         (Some(prompt), None) => vec![Message::user(prompt)],
         (None, Some(messages)) if !messages.is_empty() => messages,
@@ -70,7 +71,7 @@ mod tests {
     fn lines_are_read_and_blamed_by_number() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("p.jsonl");
-        let text = "{\"prompt\": \"hi\", \"id\": 7, \"source\": \"x\"}\n\n\
+        let text = "\u{feff}{\"prompt\": \"hi\", \"id\": 7, \"source\": \"x\"}\n\n\
                     {\"messages\": [{\"role\": \"user\", \"content\": \"ho\"}]}\n{\"score\": \"text\"}\n";
         std::fs::write(&file, text).unwrap();
         let prompts = read(&file).unwrap();
