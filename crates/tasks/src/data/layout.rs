@@ -58,10 +58,12 @@ pub(crate) fn role(name: &str) -> Option<Role> {
 pub(super) fn choose(names: &[String], config: Option<&str>, readme: Option<&str>) -> Result<Vec<Chosen>, String> {
     let configs = readme.map_or(Ok(Vec::new()), configs)?;
     let by_name = |name: String| Chosen { role: role(&name), name };
-    let mut chosen = if configs.is_empty() {
-        by_path(names, config)?.into_iter().map(by_name).collect()
-    } else {
-        named(names, &wanted(&configs, config)?)?
+    let mut chosen = match wanted(&configs, config) {
+        _ if configs.is_empty() => by_path(names, config)?.into_iter().map(by_name).collect(),
+        Ok(wanted) => named(names, &wanted)?,
+        // A folder can be named where README.md has no such configuration.
+        Err(error) if config.is_some() => by_path(names, config).map_err(|_| error)?.into_iter().map(by_name).collect(),
+        Err(error) => return Err(error),
     };
     chosen.sort_by(|a: &Chosen, b: &Chosen| a.name.cmp(&b.name));
     chosen.dedup_by(|a, b| a.name == b.name);
@@ -281,6 +283,8 @@ mod tests {
         assert_eq!(choose(Some("a")).unwrap(), a);
         assert_eq!(choose(Some("b")).unwrap(), [("b/one-0.csv".to_owned(), None)]);
         assert_eq!(choose(Some("*")).unwrap().len(), 3);
+        let other = super::choose(&["c/train.csv", "a/one-0.csv"].map(str::to_owned), Some("c"), Some(readme)).unwrap();
+        assert_eq!(other, [Chosen { name: "c/train.csv".to_owned(), role: Some(Role::Train) }]);
         assert!(choose(None).unwrap_err().contains("expected :config behind its name, README.md has several: a, b"));
         assert!(choose(Some("c")).unwrap_err().contains("no configuration `c`, README.md has: a, b"));
         let error = super::choose(&names[..2], Some("a"), Some(readme)).unwrap_err();
