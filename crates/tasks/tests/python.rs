@@ -1,103 +1,17 @@
 //! Reward functions in Python: what they are given, and what becomes of those that misbehave.
 #![allow(clippy::unwrap_used, reason = "a test may stop")]
 
-use std::io::{Read, Write};
+#[path = "python/common.rs"]
+mod common;
+
+use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use relign_core::{Environment, Message, Reward, RewardSection, Score, Split, Task, Transcript, Verdict};
+use common::{Nothing, failure, group, place, reward, reward_of, task, values, wait_until};
+use relign_core::{Message, RewardSection, Score, Split, Task, Transcript, Verdict};
 use serde_json::{Value, json};
-
-/// What a test waits for at most.
-const FOREVER: Duration = Duration::from_secs(60);
-
-/// No tasks of its own.
-struct Nothing;
-
-impl Environment for Nothing {
-    fn len(&self, _: Split) -> Option<u64> {
-        Some(0)
-    }
-
-    fn task(&self, _: Split, _: u64) -> Result<Task, String> {
-        Err("none".to_owned())
-    }
-
-    fn score(&self, _: &Task, _: &Transcript) -> Score {
-        Score::wrong("")
-    }
-
-    fn oracle(&self, _: &Task) -> Transcript {
-        Transcript::default()
-    }
-}
-
-fn place(file: &str) -> String {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python").join(file).display().to_string()
-}
-
-/// The reward as a recipe has it.
-fn reward_of(name: &str, settings: Value) -> Arc<dyn Reward> {
-    let mut section = settings;
-    section["name"] = name.into();
-    let sections: Vec<RewardSection> = serde_json::from_value(json!([section])).unwrap();
-    relign_tasks::rewards(&sections, Arc::new(Nothing)).unwrap()
-}
-
-fn reward(function: &str, settings: Value) -> Arc<dyn Reward> {
-    reward_of(&format!("python:{}:{function}", place("rewards.py")), settings)
-}
-
-fn task() -> Task {
-    Task {
-        messages: vec![Message::system("s"), Message::user("u")],
-        answer: "72".to_owned(),
-        facts: [("level".to_owned(), "3".to_owned())].into(),
-        ..Task::default()
-    }
-}
-
-fn group(texts: &[&str]) -> Vec<Transcript> {
-    let one =
-        |text: &&str| Transcript { ids: Some(text.bytes().map(u32::from).collect()), ..Transcript::of(*text, true) };
-    texts.iter().map(one).collect()
-}
-
-fn values(reward: &dyn Reward, texts: &[&str]) -> Vec<f64> {
-    let scores = reward.score_group(&task(), &group(texts));
-    scores
-        .into_iter()
-        .map(|score| {
-            assert_ne!(score.verdict, Verdict::Failed, "{}", score.reason);
-            score.value
-        })
-        .collect()
-}
-
-/// Why all of `scores` failed.
-fn failure(scores: &[Score]) -> String {
-    assert!(
-        scores.iter().all(|score| score.verdict == Verdict::Failed && score.reason == scores[0].reason),
-        "{scores:?}"
-    );
-    scores[0].reason.clone()
-}
-
-fn alive(pid: &str) -> bool {
-    // A process that ended and was not waited for is none.
-    std::fs::read_to_string(format!("/proc/{pid}/stat"))
-        .is_ok_and(|stat| stat.rsplit(')').next().is_some_and(|rest| !rest.trim_start().starts_with('Z')))
-}
-
-fn wait_until(what: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !what() {
-        assert!(start.elapsed() < FOREVER, "it did not happen");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
 
 #[test]
 fn functions_get_what_trl_gives_them() {
@@ -161,53 +75,6 @@ fn results_that_are_none_are_errors_that_name_the_function() {
 }
 
 #[test]
-fn an_exception_comes_with_its_type_its_whole_message_and_its_line() {
-    let why = |function: &str| {
-        let error = failure(&reward(function, json!({})).score_group(&task(), &group(&["a"])));
-        error.split_once(&format!("rewards.py:{function}: ")).unwrap().1.to_owned()
-    };
-    let lines = why("lines");
-    assert!(lines.starts_with("ValueError: the first line\n  the second line\nthe last line (/"), "{lines}");
-    assert!(lines.contains("rewards.py, line ") && lines.contains(", in lines: raise ValueError("), "{lines}");
-    let library = why("library");
-    assert!(library.starts_with("json.decoder.JSONDecodeError: Expecting property name"), "{library}");
-    assert!(library.contains("decoder.py, line ") && library.contains("in library: json.loads(\"{\"))"), "{library}");
-    let again = why("again");
-    assert!(
-        again.starts_with("RuntimeError: no such entry (") && again.ends_with("; before it: KeyError: 'key'"),
-        "{again}"
-    );
-    assert!(why("surrogate").starts_with("ValueError: half a pair: \\ud800 ("), "{}", why("surrogate"));
-    assert!(why("empty").starts_with("AssertionError ("), "{}", why("empty"));
-    let long = why("endless_message");
-    assert!(long.len() < 5000 && long.contains("... (996012 more characters) ("), "{long}");
-    let noted = why("noted");
-    assert!(noted.starts_with("ValueError: what"), "{noted}");
-    // A file that cannot be read as Python: where, and what stands there.
-    let syntax = reward_of(&format!("python:{}:reward", place("syntax.py")), json!({})).prepare().unwrap_err();
-    assert!(syntax.contains("syntax.py\", line ") && syntax.contains("SyntaxError: "), "{syntax}");
-}
-
-#[test]
-fn columns_have_their_types() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("rows.jsonl");
-    let row = format!(
-        r#"{{"question": "q", "answer": {}, "level": 3, "share": 0.5, "even": true, "nothing": null, "tags": ["a", 2, null], "sub": {{"x": [1.5]}}, "prompt": "p", "completion": "c"}}"#,
-        2_u128.pow(70)
-    );
-    std::fs::write(&path, row).unwrap();
-    let section = json!({"name": "dataset", "path": path, "held_out": 1e-12, "fields": {"half": "answer // 2"}});
-    let environment = relign_tasks::environment(&serde_json::from_value(section).unwrap()).unwrap();
-    let task = environment.task(Split::Train, 0).unwrap();
-    for score in reward("typed", json!({})).score_group(&task, &group(&["a", "b"])) {
-        assert_eq!((score.value, score.reason.as_str()), (1.0, ""));
-    }
-    // They stand in no record.
-    assert!(!serde_json::to_string(&task).unwrap().contains("columns"));
-}
-
-#[test]
 fn unknown_tokens_are_not_given_as_none() {
     let reward = reward("columns", json!({}));
     let unknown = [Transcript::of("a", true), Transcript::of("b", true)];
@@ -238,93 +105,6 @@ fn a_hang_is_ended_even_where_no_signal_reaches() {
 }
 
 #[test]
-fn nothing_stays_behind() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("pids");
-    // Its own interpreter, which is told where to write: the environment of a test is not its own.
-    let script = folder.path().join("child.py");
-    let source = format!(
-        "import os\nos.environ['RELIGN_TEST_PIDS'] = {:?}\nimport sys\nsys.path.insert(0, {:?})\nfrom rewards import child\n",
-        file.display().to_string(),
-        place(""),
-    );
-    std::fs::write(&script, source).unwrap();
-    let reward = reward_of(&format!("python:{}:child", script.display()), json!({"seconds": 1.5}));
-    let error = failure(&reward.score_group(&task(), &group(&["a"])));
-    assert!(error.contains("expected an answer within 1.5s"), "{error}");
-    let pids = std::fs::read_to_string(&file).unwrap();
-    assert_eq!(pids.split(' ').count(), 2);
-    wait_until(|| !pids.split(' ').any(alive));
-
-    let count = self::reward("count", json!({}));
-    let pid = values(&*count, &["a"])[0].to_string();
-    assert!(alive(&pid));
-    drop(count);
-    wait_until(|| !alive(&pid));
-}
-
-#[test]
-fn daemons_end_with_their_worker() {
-    for answer in ["fine", "hang", "fall"] {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("pids");
-        let script = folder.path().join("daemons.py");
-        let source = format!(
-            "import os\nos.environ['RELIGN_TEST_PIDS'] = {:?}\nimport sys\nsys.path.insert(0, {:?})\nfrom rewards import daemons\n",
-            file.display().to_string(),
-            place(""),
-        );
-        std::fs::write(&script, source).unwrap();
-        let reward = reward_of(&format!("python:{}:daemons", script.display()), json!({"seconds": 2, "workers": 1}));
-        let scores = reward.score_group(&task(), &group(&[answer]));
-        let pids = std::fs::read_to_string(&file).unwrap();
-        assert_eq!(pids.split(' ').count(), 3, "{pids}");
-        if answer == "fine" {
-            assert!(pids.split(' ').all(alive), "{pids}");
-            drop(reward);
-        } else {
-            let why = failure(&scores);
-            assert!(why.contains(if answer == "hang" { "expected an answer within 2s" } else { "signal 11" }), "{why}");
-        }
-        wait_until(|| !pids.split(' ').any(alive));
-    }
-}
-
-/// A program in RELIGN's place: it starts a worker, has it work and waits for its own end.
-const STARTER: &str = r#"
-import json, os, subprocess, sys, time
-worker, script = sys.argv[1:]
-process = subprocess.Popen([sys.executable, "-c", open(worker).read(), str(os.getpid())], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-loading = {"where": script, "is_file": True, "name": "daemons", "arguments": None, "is_environment": False, "held_out": None}
-call = {"do": "score", "prompts": ["p"], "completions": [[{"role": "assistant", "content": "fine"}]], "completion_ids": None,
-        "finished": [True], "columns": {}}
-for line in (loading, call):
-    process.stdin.write(json.dumps(line).encode() + b"\n")
-    process.stdin.flush()
-    process.stdout.readline()
-print("ready", flush=True)
-time.sleep(3600)
-"#;
-
-#[test]
-fn daemons_end_with_relign_however_it_ends() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("pids");
-    let worker = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/python/worker.py");
-    let mut command = Command::new(relign_tasks::python::interpreter());
-    command.args(["-c", STARTER]).args([worker, place("rewards.py").into()]).env("RELIGN_TEST_PIDS", &file);
-    let mut starter = command.stdout(Stdio::piped()).spawn().unwrap();
-    let mut ready = [0; 5];
-    starter.stdout.take().unwrap().read_exact(&mut ready).unwrap();
-    let pids = std::fs::read_to_string(&file).unwrap();
-    assert!(pids.split(' ').count() == 3 && pids.split(' ').all(alive), "{pids}");
-    // No handler of its own can see to it.
-    starter.kill().unwrap();
-    starter.wait().unwrap();
-    wait_until(|| !pids.split(' ').any(alive));
-}
-
-#[test]
 fn calls_at_once_have_a_worker_each() {
     let reward = reward("slow", json!({"workers": 3}));
     let pids: Vec<f64> = std::thread::scope(|scope| {
@@ -351,7 +131,7 @@ fn what_cannot_be_loaded_is_said_before_work_begins() {
         (
             format!("python:{}:lenght", place("rewards.py")),
             json!({}),
-            "expected `lenght` in it, found Array, Word, again, array",
+            "expected `lenght` in it, found Array, Word, aborts",
         ),
         (
             format!("python:{}:__doc__", place("rewards.py")),

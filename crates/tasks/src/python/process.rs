@@ -21,7 +21,7 @@ const MOST_BYTES: u64 = 64 << 20;
 /// How long a worker's guard may take to end what the worker started.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// How much of what a worker printed last is kept for the error it may end in.
-const TAIL: usize = 600;
+const TAIL: usize = 2000;
 
 /// A running worker; ended with all it started when dropped.
 #[derive(Debug)]
@@ -110,7 +110,7 @@ impl Process {
         let _ = self.all_printed.recv_timeout(Duration::from_secs(1));
         let printed = self.printed.lock().unwrap_or_else(PoisonError::into_inner);
         let said = String::from_utf8_lossy(&printed);
-        let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        let said = said.trim();
         if said.is_empty() {
             format!("the process ended: {status}")
         } else {

@@ -388,28 +388,44 @@ def understood(found, asked):
 
 # Characters of a message that are passed on.
 MOST_CHARACTERS = 4000
+# Errors before an error, and within a group of them, that are passed on.
+MOST_BEFORE = 3
 
 
 def words(error):
-    """An error: its type, all lines of its message, and the lines of the user's code that it came through."""
+    """An error: its type, all lines of its message, the lines of code that it came from, and the errors before it."""
     if isinstance(error, Wrong):
         return sound(str(error))
-    said = "".join(traceback.format_exception_only(type(error), error)).strip() or type(error).__name__
-    if len(said) > MOST_CHARACTERS:
-        said = f"{said[:MOST_CHARACTERS]}... ({len(said) - MOST_CHARACTERS} more characters)"
+    said = message(error)
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename != "<string>" and "<frozen" not in f.filename]
     if frames:
         said += f" ({place(frames[-1])}"
         # A library's line says little without the line that called it.
-        callers = [f for f in frames if f.filename == frames[0].filename]
-        if frames[-1].filename != frames[0].filename:
-            said += f", called from {place(callers[-1])}"
+        own = [frame for frame in frames if not of_library(frame.filename)]
+        if own and frames[-1] is not own[-1]:
+            said += f", called from {place(own[-1])}"
         said += ")"
-    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    if cause is not None:
-        first = "".join(traceback.format_exception_only(type(cause), cause)).strip()
-        said += f"; before it: {first[:MOST_CHARACTERS]}"
+    for within in getattr(error, "exceptions", ())[:MOST_BEFORE]:
+        said += f"; in it: {message(within)}"
+    for _ in range(MOST_BEFORE):
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        if error is None:
+            break
+        said += f"; before it: {message(error)}"
     return sound(said)
+
+
+def message(error):
+    """An error's type and message, as a traceback ends."""
+    said = "".join(traceback.format_exception_only(type(error), error)).strip() or type(error).__name__
+    if len(said) > MOST_CHARACTERS:
+        said = f"{said[:MOST_CHARACTERS]}... ({len(said) - MOST_CHARACTERS} more characters)"
+    return said
+
+
+def of_library(file):
+    """Whether a file is Python's own or an installed package's."""
+    return file.startswith(os.path.dirname(os.__file__) + os.sep) or f"{os.sep}site-packages{os.sep}" in file
 
 
 def place(frame):

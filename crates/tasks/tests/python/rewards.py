@@ -232,3 +232,29 @@ def noted(completions, **kwargs):
     error = ValueError("what")
     error.__notes__ = ["a note", "another"]
     raise error
+
+
+async def later_raises(completions, **kwargs):
+    await asyncio.sleep(0)
+    raise ValueError("later")
+
+
+def chain(completions, **kwargs):
+    try:
+        try:
+            {}["first"]
+        except KeyError:
+            [][1]
+    except IndexError as error:
+        raise RuntimeError("third") from error
+
+
+def several(completions, **kwargs):
+    if sys.version_info < (3, 11):
+        raise ValueError("two (2 sub-exceptions); in it: ValueError: a; in it: KeyError: 'b'")
+    raise ExceptionGroup("two", [ValueError("a"), KeyError("b")])
+
+
+def aborts(completions, **kwargs):
+    print("line one\n  line two", file=sys.stderr, flush=True)
+    os.abort()
