@@ -3,6 +3,8 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
 
 use relign_core::{Message, Tokenize};
 use relign_model::{Checkpoint, Template};
@@ -73,4 +75,67 @@ fn r1_is_rendered_and_tokenised_without_its_weights() {
     for (text, expected) in common::strings(&sample).into_iter().zip(common::strings(&fixture["sample_plain"])) {
         assert_eq!(common::fnv([tokenizer.encode(text)]), expected, "{text:?}");
     }
+}
+
+/// When the script's clock stands still.
+const NOW: u64 = 1_709_211_723;
+
+/// Every template that trl and transformers carry, the inputs of people's reports, and idioms, over conversations with
+/// systems, tools, calls, parts and without content: jinja2 itself says what comes out, or that nothing does.
+#[test]
+fn templates_of_other_projects_render_as_in_jinja2() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let peers = root.join("../../.x/peers/bin/python").display().to_string();
+    let has = |python: &String| {
+        let status = Command::new(python).args(["-c", "import trl, transformers, jinja2"]).output();
+        status.is_ok_and(|done| done.status.success())
+    };
+    let Some(python) = [peers, "python3".to_owned()].into_iter().find(has) else {
+        relign_core::skipped!("no Python with trl and transformers in .x/peers (./x peers) or on the path");
+        return;
+    };
+    let reports = root.join("../../../shared/cases/templates");
+    let mut files: Vec<_> = match reports.read_dir() {
+        Ok(entries) => entries.filter_map(|entry| Some(entry.ok()?.path())).collect(),
+        Err(error) => {
+            relign_core::skipped!("{}: {error}", reports.display());
+            Vec::new()
+        }
+    };
+    files.retain(|file| file.extension().is_some_and(|end| end == "jinja"));
+    files.sort();
+    let done = Command::new(&python).arg(root.join("tests/templates.py")).args(&files).output().expect("runs");
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let (mut templates, mut renders, mut wrong) = (0, 0, Vec::new());
+    for line in String::from_utf8(done.stdout).expect("UTF-8").lines() {
+        let case: serde_json::Value = serde_json::from_str(line).expect("a case");
+        templates += 1;
+        renders += case["renders"].as_array().expect("renders").len();
+        wrong.extend(differences(&case));
+    }
+    assert!(wrong.is_empty(), "{} of {renders} renders differ:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(templates > 100, "only {templates} templates");
+    eprintln!("{templates} templates, {renders} renders as in jinja2");
+}
+
+/// Where a template comes out otherwise than with jinja2.
+fn differences(case: &serde_json::Value) -> Vec<String> {
+    let specials = serde_json::from_value(case["specials"].clone()).expect("special tokens");
+    let template = Template::new(case["source"].as_str().expect("a source"), specials).map(|t| t.at(NOW));
+    let mut wrong = Vec::new();
+    for render in case["renders"].as_array().expect("renders") {
+        let arguments = render["arguments"].as_object().expect("arguments");
+        let answer = render["answer"].as_bool().expect("a flag");
+        let got = template.as_ref().map_err(Clone::clone);
+        let got = got.and_then(|template| template.render_with(&render["messages"], answer, arguments));
+        let same = match (&got, render["text"].as_str()) {
+            (Ok(got), Some(expected)) => got == expected,
+            (got, expected) => got.is_err() && expected.is_none(),
+        };
+        if !same {
+            let expected = render.get("text").unwrap_or(&render["error"]);
+            wrong.push(format!("{} ({}, {answer}): got {got:?}, jinja2 {expected}", case["name"], render["name"]));
+        }
+    }
+    wrong
 }

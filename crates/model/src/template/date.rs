@@ -38,25 +38,53 @@ pub(super) fn strftime(format: &str, seconds: u64) -> Result<String, String> {
             out.push(c);
             continue;
         }
-        let written = match chars.next() {
+        let mut conversion = chars.next();
+        // The C library's flag for numbers without zeros before them.
+        let bare = conversion == Some('-');
+        if bare {
+            conversion = chars.next();
+        }
+        let (hour, minute, second) = (time / 3600, time / 60 % 60, time % 60);
+        let mut padded = |n: u64, width: usize| if bare { write!(out, "{n}") } else { write!(out, "{n:0width$}") };
+        let written = match conversion {
+            Some('y') => padded(year % 100, 2),
+            Some('m') => padded(month, 2),
+            Some('d') => padded(day, 2),
+            Some('H') => padded(hour, 2),
+            Some('I') => padded((hour + 11) % 12 + 1, 2),
+            Some('M') => padded(minute, 2),
+            Some('S') => padded(second, 2),
+            Some('j') => padded(days - first_day(year) + 1, 3),
             Some('Y') => write!(out, "{year}"),
-            Some('y') => write!(out, "{:02}", year % 100),
-            Some('m') => write!(out, "{month:02}"),
-            Some('d') => write!(out, "{day:02}"),
             Some('e') => write!(out, "{day:2}"),
             Some('B') => write!(out, "{name}"),
-            Some('b') => write!(out, "{}", &name[..3]),
+            Some('b' | 'h') => write!(out, "{}", &name[..3]),
             Some('A') => write!(out, "{weekday}"),
             Some('a') => write!(out, "{}", &weekday[..3]),
-            Some('H') => write!(out, "{:02}", time / 3600),
-            Some('M') => write!(out, "{:02}", time / 60 % 60),
-            Some('S') => write!(out, "{:02}", time % 60),
+            Some('p') => write!(out, "{}", if hour < 12 { "AM" } else { "PM" }),
+            Some('F') => write!(out, "{year}-{month:02}-{day:02}"),
+            Some('T') => write!(out, "{hour:02}:{minute:02}:{second:02}"),
+            Some('R') => write!(out, "{hour:02}:{minute:02}"),
+            Some('D') => write!(out, "{month:02}/{day:02}/{:02}", year % 100),
+            // A time without a zone has neither.
+            Some('Z' | 'z') => Ok(()),
             Some('%') => write!(out, "%"),
-            other => return Err(format!("strftime_now: expected one of %YymdeBbAaHMS, got %{}", other.unwrap_or(' '))),
+            other => {
+                return Err(format!(
+                    "strftime_now: expected one of %YymdeBbhAaHIMSpjFTRDZz, got %{}",
+                    other.unwrap_or(' ')
+                ));
+            }
         };
         written.map_err(|e| e.to_string())?;
     }
     Ok(out)
+}
+
+/// The day on which a year begins, counted from 1970.
+fn first_day(year: u64) -> u64 {
+    let before = year - 1;
+    before * 365 + before / 4 - before / 100 + before / 400 - 719_162
 }
 
 #[cfg(test)]

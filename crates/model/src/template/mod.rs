@@ -1,9 +1,13 @@
 //! Chat templates: Jinja as Hugging Face's transformers runs it.
 
 mod date;
+mod filters;
+mod methods;
+mod python;
+mod rewrite;
 
 use minijinja::value::{Rest, ValueKind};
-use minijinja::{Environment, Error, ErrorKind, State, Value, context};
+use minijinja::{Environment, Error, ErrorKind, State, Value};
 use relign_core::Message;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -48,12 +52,14 @@ impl Template {
         environment.set_unknown_method_callback(python_method);
         environment.set_formatter(python_words);
         environment.add_function("raise_exception", raise_exception);
-        environment.add_function("strftime_now", strftime_now);
-        environment.add_filter("tojson", tojson);
+        environment.add_function("strftime_now", |format: &str| strftime_now(format, None));
+        environment.add_filter("tojson", filters::tojson);
         environment.add_filter("pprint", pprint);
         for (name, behind) in BOUNDED {
             let bounded = move |state: &State<'_, '_>, values: Rest<Value>| {
-                values.iter().try_for_each(modest)?;
+                let widths =
+                    *name != "format" || values.first().and_then(Value::as_str).is_none_or(|text| text.contains('*'));
+                values.iter().take(if widths { usize::MAX } else { 1 }).try_for_each(modest)?;
                 match *name {
                     "replace" => short(&values)?,
                     "join" => joined(&values)?,
@@ -67,11 +73,44 @@ impl Template {
         environment.add_filter(BOUNDED[1].1, minijinja::filters::slice);
         environment.add_filter(BOUNDED[2].1, minijinja::filters::indent);
         environment.add_filter(BOUNDED[3].1, minijinja::filters::format);
-        environment.add_filter(BOUNDED[4].1, minijinja::filters::replace);
-        environment.add_filter(BOUNDED[5].1, minijinja::filters::join);
-        let source_seen = transparent_generation(source);
-        compile(&mut environment, source_seen)?;
+        environment.add_filter(BOUNDED[4].1, filters::replace);
+        environment.add_filter(BOUNDED[5].1, filters::join);
+        for (name, behind) in TEXTS {
+            environment.add_filter(*name, filters::of_text(name, behind));
+        }
+        environment.add_filter(TEXTS[0].1, minijinja::filters::upper);
+        environment.add_filter(TEXTS[1].1, minijinja::filters::lower);
+        environment.add_filter(TEXTS[2].1, minijinja::filters::title);
+        environment.add_filter("string", |value: &Value| python::text(value));
+        environment.add_filter(rewrite::TEXT, |value: &Value| python::text(value));
+        environment.add_test("sequence", |value: &Value| {
+            !matches!(value.kind(), ValueKind::None | ValueKind::Bool | ValueKind::Number)
+        });
+        environment.add_test("number", |value: &Value| matches!(value.kind(), ValueKind::Bool | ValueKind::Number));
+        environment.add_filter("round", filters::round);
+        environment.add_filter(rewrite::PERCENT, filters::percent);
+        environment.add_filter("int", filters::whole);
+        environment.add_filter("float", filters::decimal);
+        // Attributes are no keys.
+        environment.add_filter("attr", |value: &Value, name: &str| match value.kind() {
+            ValueKind::Map => Ok(Value::UNDEFINED),
+            _ => value.get_attr(name),
+        });
+        environment.add_filter(rewrite::WALK, |value: &Value| filters::walk(value));
+        environment.add_filter("length", |value: &Value| filters::length(value));
+        environment.add_filter("count", |value: &Value| filters::length(value));
+        environment.add_test("iterable", |value: &Value| {
+            !matches!(value.kind(), ValueKind::None | ValueKind::Bool | ValueKind::Number) && value.try_iter().is_ok()
+        });
+        compile(&mut environment, rewrite::rewritten(source))?;
         Ok(Self { environment, source: source.to_owned(), specials })
+    }
+
+    /// The same, with the clock standing at `seconds` after the beginning of 1970.
+    #[must_use]
+    pub fn at(mut self, seconds: u64) -> Self {
+        self.environment.add_function("strftime_now", move |format: &str| strftime_now(format, Some(seconds)));
+        self
     }
 
     /// The template as it stands in the checkpoint.
@@ -85,19 +124,47 @@ impl Template {
     /// # Errors
     /// If the template rejects the conversation; the message is the template's own.
     pub fn render(&self, messages: &[Message], answer: bool) -> Result<String, String> {
+        self.render_with(messages, answer, &serde_json::Map::new())
+    }
+
+    /// The same with further variables, as `chat_template_kwargs` are for servers: `enable_thinking`, `tools`,
+    /// `documents` and whatever else the template reads. Messages are anything that serializes as a list of them.
+    ///
+    /// # Errors
+    /// As [`render`](Self::render).
+    pub fn render_with(
+        &self,
+        messages: &(impl Serialize + ?Sized),
+        answer: bool,
+        arguments: &serde_json::Map<String, serde_json::Value>,
+    ) -> Result<String, String> {
         let template = self.environment.get_template(NAME).map_err(|e| explain(&e))?;
-        let variables = context! {
-            messages => messages,
-            add_generation_prompt => answer,
-            tools => (),
-            documents => (),
-            ..Value::from_serialize(&self.specials)
-        };
-        let said: usize = messages.iter().map(|message| message.content.len()).sum();
-        let mut out = Bounded { text: Vec::new(), most: MOST.saturating_add(said.saturating_mul(4)) };
-        let rendered = guarded(|| template.render_captured_to(variables, &mut out).map(drop));
+        let messages = Value::from_serialize(messages);
+        let most = MOST.saturating_add(text_in(&messages).saturating_mul(4));
+        let text = |(name, text): (&String, &String)| (name.clone(), Value::from(text.as_str()));
+        let mut variables: BTreeMap<String, Value> = self.specials.iter().map(text).collect();
+        variables.extend(["tools", "documents"].map(|name| (name.to_owned(), Value::from(()))));
+        variables.extend(arguments.iter().map(|(name, value)| (name.clone(), Value::from_serialize(value))));
+        variables.insert("messages".to_owned(), messages);
+        variables.insert("add_generation_prompt".to_owned(), Value::from(answer));
+        let mut out = Bounded { text: Vec::new(), most };
+        let rendered = guarded(|| template.render_captured_to(Value::from(variables), &mut out).map(drop));
         rendered.map_err(|e| format!("chat template: {e}"))?.map_err(|e| explain(&e))?;
         String::from_utf8(out.text).map_err(|e| format!("chat template: {e}"))
+    }
+}
+
+/// How many bytes of text the values of a conversation hold.
+fn text_in(value: &Value) -> usize {
+    if let Some(text) = value.as_str() {
+        return text.len();
+    }
+    match value.kind() {
+        ValueKind::Seq => value.try_iter().map_or(0, |items| items.map(|item| text_in(&item)).sum()),
+        ValueKind::Map => value
+            .try_iter()
+            .map_or(0, |keys| keys.map(|key| value.get_item(&key).map_or(0, |item| text_in(&item))).sum()),
+        _ => 0,
     }
 }
 
@@ -109,6 +176,15 @@ const BOUNDED: &[(&str, &str)] = &[
     ("format", "relign format"),
     ("replace", "relign replace"),
     ("join", "relign join"),
+];
+
+/// Filters that turn what they are given into text first, and the names that the originals go by.
+const TEXTS: &[(&str, &str)] = &[
+    ("upper", "relign upper"),
+    ("lower", "relign lower"),
+    ("title", "relign title"),
+    ("trim", ""),
+    ("capitalize", ""),
 ];
 
 /// Refuses numbers that only serve to fill the memory, alone, among named arguments or in a format.
@@ -164,23 +240,29 @@ fn joined(values: &[Value]) -> Result<(), Error> {
     Ok(())
 }
 
-/// A value as it would be written in a template. As with `tojson`, a chain of these grows without end.
+/// `pprint.pformat` of what fits a line.
 fn pprint(value: &Value) -> Result<String, Error> {
-    let mut out = Bounded { text: Vec::new(), most: MOST };
-    std::io::Write::write_fmt(&mut out, format_args!("{value:#?}"))
-        .map_err(|e| Error::new(ErrorKind::InvalidOperation, e.to_string()))?;
-    Ok(String::from_utf8_lossy(&out.text).into_owned())
+    let line = python::repr(value)?;
+    if line.chars().count() > 80 {
+        let what = "pprint: expected a value that fits a line of 80 characters, got a longer one";
+        return Err(Error::new(ErrorKind::InvalidOperation, what));
+    }
+    Ok(line)
 }
 
 /// Python's methods of strings, lists and dicts.
 fn python_method(state: &State<'_, '_>, value: &Value, method: &str, values: &[Value]) -> Result<Value, Error> {
     if method == "format" {
         modest(value)?;
-        values.iter().try_for_each(modest)?;
-    }
-    // The library would count the places of nothing for ever.
-    if let ("count", Some(text), Some("")) = (method, value.as_str(), values.first().and_then(Value::as_str)) {
-        return Ok(Value::from(text.chars().count() + 1));
+        // A width can be a value of its own: `{:{}}`.
+        let nested = value.as_str().is_some_and(|text| {
+            text.split("{:").skip(1).any(|spec| {
+                spec.starts_with(|c| c != '}') && spec.split('}').next().is_some_and(|spec| spec.contains('{'))
+            })
+        });
+        if nested {
+            values.iter().try_for_each(modest)?;
+        }
     }
     if method == "join" {
         joined(&[values, std::slice::from_ref(value)].concat())?;
@@ -188,7 +270,7 @@ fn python_method(state: &State<'_, '_>, value: &Value, method: &str, values: &[V
     if method == "replace" {
         short(&[std::slice::from_ref(value), values].concat())?;
     }
-    minijinja_contrib::pycompat::unknown_method_callback(state, value, method, values)
+    methods::call(state, value, method, values)
 }
 
 /// Compiles on a thread whose stack holds what the longest source can nest: the library's parser bounds the
@@ -238,33 +320,11 @@ fn explain(error: &Error) -> String {
     format!("chat template: {}{cause}{place}", error.detail().map_or_else(|| error.kind().to_string(), str::to_owned))
 }
 
-/// transformers marks the model's words with `{% generation %}`, which only training masks need.
-fn transparent_generation(source: &str) -> String {
-    let mut out = String::with_capacity(source.len());
-    let mut rest = source;
-    while let Some(start) = rest.find("{%") {
-        // After the `%` of the beginning: `{%}` is no tag.
-        let Some(len) = rest[start + 2..].find("%}").map(|len| len + 2) else { break };
-        let tag = &rest[start..start + len + 2];
-        let word = tag[2..tag.len() - 2].trim_matches(|c: char| c.is_whitespace() || c == '-' || c == '+');
-        out.push_str(&rest[..start]);
-        match word {
-            "generation" => out.push_str(&tag.replacen(word, "if true", 1)),
-            "endgeneration" => out.push_str(&tag.replacen(word, "endif", 1)),
-            _ => out.push_str(tag),
-        }
-        rest = &rest[start + len + 2..];
-    }
-    out.push_str(rest);
-    out
-}
-
-/// Python prints its constants in its own way.
+/// Prints values as Python does.
 fn python_words(out: &mut minijinja::Output<'_>, state: &State<'_, '_>, value: &Value) -> Result<(), Error> {
     match value.kind() {
-        ValueKind::Bool => out.write_str(if value.is_true() { "True" } else { "False" }).map_err(Error::from),
-        ValueKind::None => out.write_str("None").map_err(Error::from),
-        _ => minijinja::escape_formatter(out, state, value),
+        ValueKind::String | ValueKind::Undefined => minijinja::escape_formatter(out, state, value),
+        _ => out.write_str(&python::text(value)?).map_err(Error::from),
     }
 }
 
@@ -272,46 +332,10 @@ fn raise_exception(message: &str) -> Result<Value, Error> {
     Err(Error::new(ErrorKind::InvalidOperation, message.to_owned()))
 }
 
-/// Python's `json.dumps(value, ensure_ascii=False, indent=indent)`.
-fn tojson(value: &Value, options: minijinja::value::Kwargs) -> Result<Value, Error> {
-    let indent: Option<usize> = options.get("indent")?;
-    if indent.is_some_and(|indent| indent > 64) {
-        return Err(Error::new(ErrorKind::InvalidOperation, "tojson: expected an indent of at most 64"));
-    }
-    options.assert_all_used()?;
-    let fail = |e: serde_json::Error| Error::new(ErrorKind::BadSerialization, e.to_string());
-    // Text that was written so before doubles its backslashes: a chain of these grows without end.
-    let mut out = Bounded { text: Vec::new(), most: MOST };
-    if let Some(indent) = indent {
-        let indent = " ".repeat(indent);
-        let formatter = serde_json::ser::PrettyFormatter::with_indent(indent.as_bytes());
-        value.serialize(&mut serde_json::Serializer::with_formatter(&mut out, formatter)).map_err(fail)?;
-    } else {
-        value.serialize(&mut serde_json::Serializer::with_formatter(&mut out, PythonSpacing)).map_err(fail)?;
-    }
-    Ok(Value::from_safe_string(String::from_utf8_lossy(&out.text).into_owned()))
-}
-
-/// Python puts a blank after commas and colons.
-struct PythonSpacing;
-
-impl serde_json::ser::Formatter for PythonSpacing {
-    fn begin_array_value<W: ?Sized + std::io::Write>(&mut self, writer: &mut W, first: bool) -> std::io::Result<()> {
-        if first { Ok(()) } else { writer.write_all(b", ") }
-    }
-
-    fn begin_object_key<W: ?Sized + std::io::Write>(&mut self, writer: &mut W, first: bool) -> std::io::Result<()> {
-        if first { Ok(()) } else { writer.write_all(b", ") }
-    }
-
-    fn begin_object_value<W: ?Sized + std::io::Write>(&mut self, writer: &mut W) -> std::io::Result<()> {
-        writer.write_all(b": ")
-    }
-}
-
-fn strftime_now(format: &str) -> Result<String, Error> {
-    let pinned = std::env::var("SOURCE_DATE_EPOCH").ok().and_then(|s| s.trim().parse().ok());
-    let now = pinned.unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()));
+fn strftime_now(format: &str, at: Option<u64>) -> Result<String, Error> {
+    let pinned = || std::env::var("SOURCE_DATE_EPOCH").ok().and_then(|s| s.trim().parse().ok());
+    let clock = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    let now = at.or_else(pinned).unwrap_or_else(clock);
     date::strftime(format, now).map_err(|what| Error::new(ErrorKind::InvalidOperation, what))
 }
 
@@ -347,7 +371,7 @@ mod tests {
             (&format!("{{{{ 'a' {} }}}}", "| tojson ".repeat(60)), "bytes of text"),
             (&format!("{{{{ 'a' {} }}}}", "| replace('', 'xxxxxxxx') ".repeat(60)), "to come of it"),
             (&format!("{{{{ 'a'{} }}}}", ".replace('', 'xxxxxxxx')".repeat(60)), "to come of it"),
-            (&format!("{{{{ 'a\"' {} }}}}", "| pprint ".repeat(60)), "bytes of text"),
+            (&format!("{{{{ 'a\"' {} }}}}", "| pprint ".repeat(60)), "a line of 80"),
             (&format!("{{{{ 'role' {} }}}}", "| join(',') ".repeat(60)), "to come of it"),
             ("{{ messages[::0] }}", ""),
             ("{%}", ""),
@@ -381,10 +405,7 @@ mod tests {
             ("{{ messages[0].content.startswith(' h') }}", "True"),
             ("{{ {'b': 1, 'a': ['é', none]} | tojson }}", "{\"b\": 1, \"a\": [\"é\", null]}"),
             ("{{ [1] | tojson(indent=2) }}", "[\n  1\n]"),
-            (
-                "{{ 'ab' | join('-') }}{{ ['a', 1] | join(', ') }}{{ [1, 'x'] | pprint }}",
-                "a-ba, 1[\n    1,\n    \"x\",\n]",
-            ),
+            ("{{ 'ab' | join('-') }}{{ ['a', 1] | join(', ') }}{{ [1, 'x'] | pprint }}", "a-ba, 1[1, 'x']"),
             (
                 "{% for m in messages %}{% if loop.first %}{% continue %}{% endif %}{{ m.role }}{% endfor %}",
                 "assistant",

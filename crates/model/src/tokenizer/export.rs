@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use super::{Tokenizer, sentencepiece, splits, token_text};
+use super::files::token_text;
+use super::{Tokenizer, sentencepiece, splits};
 use crate::gguf::Meta;
 
 // `tokenizer.ggml.token_type`.
@@ -77,7 +78,7 @@ impl Tokenizer {
             }
         }
         put("ggml.add_bos_token", Meta::Bool(self.adds_bos));
-        if let Some(template) = &self.template {
+        if let Some(template) = self.template() {
             put("chat_template", Meta::Text(template.source().to_owned()));
         }
         Ok(metadata)

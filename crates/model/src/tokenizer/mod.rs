@@ -2,22 +2,24 @@
 
 mod build;
 mod export;
+mod files;
 mod pieces;
 mod sentencepiece;
 mod splits;
 mod stream;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use relign_core::{Message, Tokenize};
-use serde_json::Value;
+use serde::Serialize;
+use serde_json::{Map, Value};
 use tokenizers::normalizers::NFC;
 use tokenizers::{AddedVocabulary, Model, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer};
 
 use crate::checkpoint::read_json;
 use crate::guard::guarded;
 use crate::{CheckpointError, Template};
+use files::Templates;
 use pieces::Pieces;
 
 pub use stream::{TextStream, unfinished};
@@ -36,7 +38,7 @@ pub struct Tokenizer {
     eos: Vec<u32>,
     bos: Option<u32>,
     adds_bos: bool,
-    template: Option<Template>,
+    templates: Templates,
     /// `tokenizer_config.json`, kept for saving.
     config: Value,
     /// `generation_config.json`, likewise.
@@ -75,11 +77,7 @@ impl Tokenizer {
             let file = folder.join("tokenizer_config.json");
             return Err(CheckpointError::malformed(&file, "the file", "a JSON object", "another value"));
         }
-        let jinja = folder.join("chat_template.jinja");
-        if jinja.is_file() {
-            let source = std::fs::read_to_string(&jinja).map_err(CheckpointError::io(&jinja))?;
-            settings["chat_template"] = Value::String(source);
-        }
+        files::complete(folder, &mut settings)?;
         let mut eos = Vec::new();
         for json in generation.into_iter().chain([config]) {
             match json.get("eos_token_id") {
@@ -100,10 +98,7 @@ impl Tokenizer {
         generation: Option<Value>,
         mut eos: Vec<u32>,
     ) -> Result<Self, CheckpointError> {
-        let specials: BTreeMap<String, String> = ["bos_token", "eos_token", "unk_token", "pad_token"]
-            .into_iter()
-            .filter_map(|name| Some((name.to_owned(), token_text(config.get(name)?)?.to_owned())))
-            .collect();
+        let specials = files::specials(&config);
         let id = |name: &str| specials.get(name).and_then(|text| inner.token_to_id(text));
         eos.extend(id("eos_token"));
         let mut seen = std::collections::HashSet::new();
@@ -114,9 +109,7 @@ impl Tokenizer {
             let ids = guarded(|| inner.encode_fast("a", true));
             ids.is_ok_and(|ids| ids.is_ok_and(|ids| bos.is_some() && ids.get_ids().first().copied() == bos))
         });
-        let bad = |e: String| CheckpointError::malformed(path, "chat template", "a Jinja template", e);
-        let template =
-            template_source(&config).map(|source| Template::new(source, specials).map_err(bad)).transpose()?;
+        let templates = Templates::read(path, &config)?;
         let mut plain = inner.get_added_vocabulary().clone();
         plain.set_encode_special_tokens(true);
         let vocab = inner.get_vocab(true);
@@ -128,7 +121,7 @@ impl Tokenizer {
         }
         let pieces = Pieces::new(&inner, &vocab, most);
         let tokenizer =
-            Self { inner, plain, pieces, eos, bos, adds_bos, template, config, generation, saved_nfc: false };
+            Self { inner, plain, pieces, eos, bos, adds_bos, templates, config, generation, saved_nfc: false };
         // A vocabulary that lacks its own unknown token fails on the first odd character: say so now.
         let bad = |got: String| CheckpointError::malformed(path, "tokenizer", "one that takes any text", got);
         let probe = guarded(|| tokenizer.pipeline(&tokenizer.plain, PROBE)).map_err(bad)?;
@@ -234,10 +227,30 @@ impl Tokenizer {
         self.pieces.ends.len()
     }
 
-    /// The chat template, where the checkpoint has one.
+    /// The chat template, where the checkpoint has one and it is clear which.
     #[must_use]
     pub fn template(&self) -> Option<&Template> {
-        self.template.as_ref()
+        self.templates.choose().ok().flatten()
+    }
+
+    /// Gives further variables to the chat template whenever it renders: `enable_thinking`, `tools`, `documents` and
+    /// whatever else it reads, as servers take them as `chat_template_kwargs`. `chat_template` chooses among several
+    /// templates by name.
+    ///
+    /// # Errors
+    /// If one has a meaning of its own (`messages`, `add_generation_prompt`), no such template is there, or there is
+    /// none at all.
+    pub fn with_arguments(mut self, arguments: Map<String, Value>) -> Result<Self, String> {
+        if let Some(name) = ["messages", "add_generation_prompt"].into_iter().find(|name| arguments.contains_key(*name))
+        {
+            return Err(format!("template arguments: {name} is RELIGN's own to set"));
+        }
+        let given = !arguments.is_empty();
+        self.templates.arguments = arguments;
+        if given && self.templates.choose()?.is_none() {
+            return Err("template arguments: expected a model with a chat template, this one has none".to_owned());
+        }
+        Ok(self)
     }
 
     /// The text of a conversation, ready for the model's answer. A checkpoint without a template (a
@@ -247,11 +260,27 @@ impl Tokenizer {
     /// # Errors
     /// If the template rejects the conversation.
     pub fn render_text(&self, messages: &[Message]) -> Result<String, String> {
-        if let Some(template) = &self.template {
-            return template.render(messages, true);
+        if let Some(text) = self.render_with_template(messages, true)? {
+            return Ok(text);
         }
         let bos = self.bos.filter(|_| self.adds_bos).and_then(|id| self.inner.id_to_token(id)).unwrap_or_default();
         Ok(messages.iter().fold(bos, |text, message| text + &message.content + "\n\n"))
+    }
+
+    /// The text of a conversation of any shape that the chat template takes (calls of tools, contents in parts); with
+    /// `answer`, ready for the model's answer. None where the checkpoint has no template.
+    ///
+    /// # Errors
+    /// If the template rejects the conversation.
+    pub fn render_with_template(
+        &self,
+        messages: &(impl Serialize + ?Sized),
+        answer: bool,
+    ) -> Result<Option<String>, String> {
+        let Some(template) = self.templates.choose()? else { return Ok(None) };
+        let mut arguments = self.templates.arguments.clone();
+        arguments.remove("chat_template");
+        template.render_with(messages, answer, &arguments).map(Some)
     }
 
     /// `tokenizer.json`.
@@ -286,22 +315,5 @@ impl Tokenize for Tokenizer {
 
     fn decode(&self, tokens: &[u32]) -> String {
         Self::decode(self, tokens)
-    }
-}
-
-/// A token in tokenizer_config.json: a string, or an object with its content.
-fn token_text(value: &Value) -> Option<&str> {
-    value.as_str().or_else(|| value.get("content")?.as_str())
-}
-
-/// The template in tokenizer_config.json: a string, or a list in which one is called `default`.
-fn template_source(config: &Value) -> Option<&str> {
-    match config.get("chat_template")? {
-        Value::String(source) => Some(source),
-        Value::Array(named) => {
-            let default = named.iter().find(|entry| entry.get("name").and_then(Value::as_str) == Some("default"));
-            default?.get("template")?.as_str()
-        }
-        _ => None,
     }
 }
