@@ -30,8 +30,8 @@ pub struct Checkpoint {
 }
 
 /// The Hugging Face names of the two matrices that may be one.
-const EMBEDDING: &str = "model.embed_tokens.weight";
-const HEAD: &str = "lm_head.weight";
+pub(crate) const EMBEDDING: &str = "model.embed_tokens.weight";
+pub(crate) const HEAD: &str = "lm_head.weight";
 
 enum Weights {
     Gguf { gguf: Gguf, tensors: BTreeMap<String, Place> },
@@ -146,7 +146,15 @@ impl Checkpoint {
     /// Whether there is a tensor of that Hugging Face name.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
-        self.shape(name).is_ok()
+        self.shape(name).is_ok() || self.unread(name).is_some()
+    }
+
+    /// Why a tensor that is there cannot be read.
+    fn unread(&self, name: &str) -> Option<&str> {
+        match &self.weights {
+            Weights::Gguf { .. } => None,
+            Weights::Folder(weights) => weights.unread(self.place(name)),
+        }
     }
 
     /// The shape of a tensor, by its Hugging Face name.
@@ -283,6 +291,10 @@ impl Checkpoint {
             ));
         }
         let adapter = Adapter::open(folder, &self)?;
+        if let Some(vocab) = adapter.vocab(&self)? {
+            self.config.vocab = vocab;
+            self.config.raw["vocab_size"] = Value::from(vocab);
+        }
         if self.config.tied && (adapter.touches(HEAD) || adapter.touches(EMBEDDING)) {
             self.untied = true;
             self.config.tied = false;
@@ -309,6 +321,9 @@ impl Checkpoint {
     }
 
     fn missing(&self, name: &str) -> CheckpointError {
+        if let Some(why) = self.unread(name) {
+            return CheckpointError::unsupported(&self.path, format!("tensor {name} in {why}"));
+        }
         let names = self.names();
         let ending: String = name.split('.').skip(3).collect::<Vec<_>>().join(".");
         let near: Vec<_> =

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use regex::Regex;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use crate::checkpoint::read_json;
+use crate::checkpoint::{EMBEDDING, HEAD, read_json};
 use crate::safetensors::Weights;
 use crate::{Checkpoint, CheckpointError};
 
@@ -37,7 +37,8 @@ pub fn adapter_base(folder: &Path) -> Result<Option<AdapterBase>, CheckpointErro
     Ok(text("base_model_name_or_path").map(|name| AdapterBase { name, revision: text("revision") }))
 }
 
-/// The settings that change what an adapter means. Those that only steer training are not read.
+/// The settings that change what an adapter means. Those that only steer training are not read. Of patterns the first in
+/// the file that fits counts, so these keep their order.
 #[derive(Deserialize)]
 struct Settings {
     r: u32,
@@ -46,9 +47,9 @@ struct Settings {
     #[serde(default)]
     use_rslora: bool,
     #[serde(default)]
-    rank_pattern: BTreeMap<String, u32>,
+    rank_pattern: Map<String, Value>,
     #[serde(default)]
-    alpha_pattern: BTreeMap<String, f64>,
+    alpha_pattern: Map<String, Value>,
 }
 
 /// PEFT's default of `lora_alpha`.
@@ -213,6 +214,28 @@ impl Adapter {
         Ok(())
     }
 
+    /// The vocabulary with the adapter, where it is another one than the model's: new tokens were added in training.
+    pub(crate) fn vocab(&self, base: &Checkpoint) -> Result<Option<usize>, CheckpointError> {
+        let rows = |name: &str| self.replaced_shape(name).map(|shape| shape[0]);
+        let own = base.config().vocab;
+        let (embedding, head) = (rows(EMBEDDING), rows(HEAD));
+        let (embedding, head) = match (embedding, head, base.config().tied) {
+            (embedding, head, false) => (embedding.unwrap_or(own), head.unwrap_or(own)),
+            (embedding, head, true) => {
+                let embedding = embedding.or(head).unwrap_or(own);
+                (embedding, head.unwrap_or(embedding))
+            }
+        };
+        // A tied embedding that is not in the file has the model's own rows.
+        let stored = rows(EMBEDDING).unwrap_or(own);
+        if embedding != head || stored != embedding {
+            let got = format!("an embedding of {stored} and an output matrix of {head}, where the model has {own}");
+            let file = self.path.join(WEIGHTS);
+            return Err(CheckpointError::malformed(&file, "the vocabulary", "one number of tokens", got));
+        }
+        Ok((embedding != own).then_some(embedding))
+    }
+
     fn check(&self, file: &Path, base: &Checkpoint) -> Result<(), CheckpointError> {
         let bad = |thing: &str, expected: String, got: String| {
             CheckpointError::malformed(file, format!("adapter of {thing}"), expected, got)
@@ -222,11 +245,18 @@ impl Adapter {
         }
         // A tied output matrix is not among the base model's tensors, but its adapter has a meaning.
         let shape = |name: &str| match base.shape(name) {
-            Err(_) if name == "lm_head.weight" && base.config().tied => base.shape("model.embed_tokens.weight"),
+            Err(_) if name == HEAD && base.config().tied => {
+                self.replaced_shape(EMBEDDING).map_or_else(|| base.shape(EMBEDDING), Ok)
+            }
             other => other,
         };
         for name in self.replaced.keys() {
-            shape(name)?;
+            let (expected, got) = (shape(name)?, self.replaced_shape(name).unwrap_or_default());
+            // The two matrices of the vocabulary may be longer; whether they agree is seen at the end.
+            let of_vocab = [EMBEDDING, HEAD].contains(&name.as_str()) && got.len() == 2;
+            if got != expected && !(of_vocab && got[1..] == expected[1..]) {
+                return Err(bad(name, format!("a tensor of shape {expected:?}"), format!("{got:?}")));
+            }
         }
         for (name, delta) in &self.deltas {
             let factor = |key: &str, which: &str| {
@@ -297,22 +327,20 @@ fn scale(settings: &Settings, module: &str) -> Result<f64, String> {
         let pattern = Regex::new(&format!(r"^(?:(?:.*\.)?(?:{pattern}))$"));
         pattern.map(|pattern| pattern.is_match(module)).map_err(|e| format!("pattern in the settings: {e}"))
     };
-    let mut rank = settings.r;
-    for (pattern, own) in &settings.rank_pattern {
-        if fits(pattern)? {
-            rank = *own;
-            break;
+    let own = |patterns: &Map<String, Value>, what: &str| -> Result<Option<f64>, String> {
+        for (pattern, own) in patterns {
+            if fits(pattern)? {
+                let number =
+                    own.as_f64().ok_or_else(|| format!("{what} of {pattern}: expected a number, got {own}"))?;
+                return Ok(Some(number));
+            }
         }
+        Ok(None)
+    };
+    let rank = own(&settings.rank_pattern, "rank_pattern")?.unwrap_or(f64::from(settings.r));
+    let alpha = own(&settings.alpha_pattern, "alpha_pattern")?.unwrap_or(settings.lora_alpha);
+    if rank < 1.0 {
+        return Err(format!("rank of {module}: expected at least 1, got {rank}"));
     }
-    let mut alpha = settings.lora_alpha;
-    for (pattern, own) in &settings.alpha_pattern {
-        if fits(pattern)? {
-            alpha = *own;
-            break;
-        }
-    }
-    if rank == 0 {
-        return Err(format!("rank of {module}: expected at least 1, got 0"));
-    }
-    Ok(alpha / if settings.use_rslora { f64::from(rank).sqrt() } else { f64::from(rank) })
+    Ok(alpha / if settings.use_rslora { rank.sqrt() } else { rank })
 }

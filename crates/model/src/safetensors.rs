@@ -20,6 +20,8 @@ pub(crate) const INDEX: &str = "model.safetensors.index.json";
 pub(crate) struct Weights {
     shards: Vec<Mmap>,
     tensors: BTreeMap<String, Stored>,
+    /// Tensors of types that are no weights, such as counters: an error only where one is wanted.
+    unread: BTreeMap<String, String>,
 }
 
 /// Decodes elements from bytes.
@@ -42,22 +44,14 @@ impl Weights {
 
     /// Opens one file.
     pub(crate) fn open_file(file: &Path) -> Result<Self, CheckpointError> {
-        Self::of(vec![(file.to_owned(), BTreeSet::new())])
+        Self::of(vec![file.to_owned()])
     }
 
-    fn of(files: Vec<(PathBuf, BTreeSet<String>)>) -> Result<Self, CheckpointError> {
-        let mut weights = Self { shards: Vec::new(), tensors: BTreeMap::new() };
-        for (file, promised) in files {
+    /// What an index promises and no file holds is missed where it is wanted, as every tensor is.
+    fn of(files: Vec<PathBuf>) -> Result<Self, CheckpointError> {
+        let mut weights = Self { shards: Vec::new(), tensors: BTreeMap::new(), unread: BTreeMap::new() };
+        for file in files {
             weights.add(&file)?;
-            if let Some(name) = promised.iter().find(|name| !weights.tensors.contains_key(*name)) {
-                let got = "no such tensor in the file";
-                return Err(CheckpointError::malformed(
-                    &file,
-                    format!("tensor {name}"),
-                    format!("as {INDEX} says"),
-                    got,
-                ));
-            }
         }
         Ok(weights)
     }
@@ -75,6 +69,8 @@ impl Weights {
                 Some((name, stored))
             });
             self.tensors = part.collect();
+            let unread = std::mem::take(&mut self.unread).into_iter();
+            self.unread = unread.filter_map(|(name, what)| Some((of_part(&name)?, what))).collect();
         }
         self
     }
@@ -92,12 +88,21 @@ impl Weights {
             let start = 8 + header;
             let bytes = start + info.data_offsets.0..start + info.data_offsets.1;
             if !matches!(info.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
-                let what = format!("tensor {name}: expected F32, F16 or BF16, got {:?}", info.dtype);
-                return Err(CheckpointError::unsupported(file, what));
+                let what = format!("{}: expected F32, F16 or BF16, got {:?}", file.display(), info.dtype);
+                self.unread.insert(name.clone(), what);
+                continue;
             }
             let stored = Stored { shard, dtype: info.dtype, shape: info.shape.clone(), bytes };
-            if self.tensors.insert(name.clone(), stored).is_some() {
-                return Err(CheckpointError::malformed(file, "tensors", "names unique among shards", name.clone()));
+            if let Some(other) = self.tensors.insert(name.clone(), stored) {
+                // A shard that repeats a tensor is harmless as long as it says the same.
+                let same = (other.dtype, &other.shape) == (info.dtype, &info.shape)
+                    && self.shards.get(other.shard).unwrap_or(&map)[other.bytes.clone()]
+                        == map[start + info.data_offsets.0..start + info.data_offsets.1];
+                if !same {
+                    let got = format!("{name} with two contents");
+                    return Err(CheckpointError::malformed(file, "tensors", "names unique among shards", got));
+                }
+                self.tensors.insert(name.clone(), other);
             }
         }
         self.shards.push(map);
@@ -110,6 +115,11 @@ impl Weights {
 
     pub(crate) fn get(&self, name: &str) -> Option<&Stored> {
         self.tensors.get(name)
+    }
+
+    /// Why a tensor that is there cannot be read.
+    pub(crate) fn unread(&self, name: &str) -> Option<&str> {
+        self.unread.get(name).map(String::as_str)
     }
 
     /// The type of most of the weights.
@@ -146,8 +156,13 @@ fn decode<const N: usize>(bytes: &[u8], out: &mut [f32], f: impl Fn([u8; N]) -> 
     }
 }
 
-/// The weights files of a folder, each with the tensors that the index promises in it.
-fn shard_files(folder: &Path) -> Result<Vec<(PathBuf, BTreeSet<String>)>, CheckpointError> {
+/// The weights files of a folder. A single one counts before shards, as in transformers: an index beside it is a
+/// leftover.
+fn shard_files(folder: &Path) -> Result<Vec<PathBuf>, CheckpointError> {
+    let single = folder.join(SINGLE);
+    if single.is_file() {
+        return Ok(vec![single]);
+    }
     let index = folder.join(INDEX);
     if index.exists() {
         let json = crate::checkpoint::read_json(&index)?;
@@ -172,11 +187,7 @@ fn shard_files(folder: &Path) -> Result<Vec<(PathBuf, BTreeSet<String>)>, Checkp
                 hint: format!("{INDEX} places {} of the model's {} tensors in it", names.len(), map.len()),
             });
         }
-        return Ok(files.into_iter().map(|(file, names)| (folder.join(file), names)).collect());
-    }
-    let single = folder.join(SINGLE);
-    if single.is_file() {
-        return Ok(vec![(single, BTreeSet::new())]);
+        return Ok(files.into_keys().map(|file| folder.join(file)).collect());
     }
     if let Some(file) = pickled(folder) {
         let what = format!(

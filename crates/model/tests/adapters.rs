@@ -99,3 +99,59 @@ fn adapters_that_do_not_fit_or_are_of_another_kind_are_refused() {
     let error = checkpoint.with_adapter(dir.path()).err().expect("48 wide").to_string();
     assert!(error.contains("layers.0.self_attn.q_proj") && error.contains("shape [64, 32]"), "{error}");
 }
+
+/// Tokens that were added in training make both matrices of the vocabulary longer; one alone fits no model.
+#[test]
+fn adapters_with_a_longer_vocabulary_are_read_or_refused() {
+    let base = Checkpoint::open(common::fixture("tiny-llama")).expect("opens");
+    let (vocab, hidden) = (base.config().vocab as i64, base.config().hidden as i64);
+    let rows = |n: i64| Tensor::ones([n, hidden], (Kind::Float, relign_model::Device::Cpu));
+    let with = |tensors: &[(&str, Tensor)]| {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let config = json!({"peft_type": "LORA", "r": 4});
+        std::fs::write(dir.path().join("adapter_config.json"), config.to_string()).expect("writes");
+        let file = dir.path().join("adapter_model.safetensors");
+        relign_model::Tensor::write_safetensors(tensors, file).expect("writes");
+        let base = Checkpoint::open(common::fixture("tiny-llama")).expect("opens");
+        base.with_adapter(dir.path()).map(|checkpoint| {
+            let shape = checkpoint.tensor("lm_head.weight").expect("reads").size();
+            (checkpoint.config().vocab as i64, checkpoint.config().raw["vocab_size"].clone(), shape)
+        })
+    };
+    let names = ["embed_tokens", "lm_head"];
+    let [embedding, head] =
+        [format!("base_model.model.model.{}.weight", names[0]), format!("base_model.model.{}.weight", names[1])];
+    let longer = with(&[(&embedding, rows(vocab + 3)), (&head, rows(vocab + 3))]).expect("fits");
+    assert_eq!(longer, (vocab + 3, json!(vocab + 3), vec![vocab + 3, hidden]));
+    for tensors in [
+        vec![(embedding.as_str(), rows(vocab + 3))],
+        vec![(head.as_str(), rows(vocab + 3))],
+        vec![(embedding.as_str(), rows(vocab + 3)), (head.as_str(), rows(vocab + 2))],
+    ] {
+        let error = with(&tensors).expect_err("two vocabularies").to_string();
+        assert!(error.contains("one number of tokens"), "{error}");
+    }
+}
+
+/// Of patterns that fit a module the first in the file counts, as in PEFT.
+#[test]
+fn the_first_pattern_of_the_file_counts() {
+    let scaled = |patterns: &str| {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        for file in ["adapter_config.json", "adapter_model.safetensors"] {
+            std::fs::copy(common::fixture("tiny-lora").join(file), dir.path().join(file)).expect("copies");
+        }
+        let file = dir.path().join("adapter_config.json");
+        let mut config: Value = serde_json::from_slice(&std::fs::read(&file).expect("reads")).expect("JSON");
+        config["alpha_pattern"] = serde_json::from_str(patterns).expect("JSON");
+        std::fs::write(&file, config.to_string()).expect("writes");
+        let base = Checkpoint::open(common::fixture("tiny-llama")).expect("opens");
+        let adapted = base.with_adapter(dir.path()).expect("fits");
+        adapted.tensor("model.layers.0.self_attn.q_proj.weight").expect("reads")
+    };
+    let (three, five) = (scaled(r#"{"q_proj": 3}"#), scaled(r#"{"q_proj": 5}"#));
+    assert_ne!(three, five);
+    assert_eq!(scaled(r#"{"self_attn.q_proj": 3, "q_proj": 5}"#), three);
+    assert_eq!(scaled(r#"{"q_proj": 5, "layers.0.self_attn.q_proj": 3}"#), five);
+    assert_eq!(scaled(r#"{"self_attn.q_proj": 5, "layers.0.self_attn.q_proj": 3}"#), five);
+}

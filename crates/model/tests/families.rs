@@ -291,7 +291,9 @@ fn what_no_family_implements_is_named() {
         Checkpoint::open(common::fixture(&format!("tiny-{family}"))).expect("opens").config().raw.clone()
     };
     for (family, key, value, expected) in [
-        ("llama", "rope_parameters", serde_json::json!({"rope_type": "dynamic", "factor": 2.0}), "got dynamic"),
+        ("llama", "rope_parameters", serde_json::json!({"rope_type": "ntk", "factor": 2.0}), "got ntk"),
+        ("llama", "rope_parameters", serde_json::json!({"rope_type": "dynamic"}), "dynamic: `factor` is missing"),
+        ("llama", "rope_parameters", serde_json::json!({"rope_type": 3}), "expected the name of a type, got 3"),
         (
             "llama",
             "hidden_act",
@@ -335,4 +337,25 @@ fn longrope_is_chosen_by_the_context() {
     assert_eq!((short.context, long.context), (32, 256));
     assert!(short.rope.frequencies.iter().zip(&long.rope.frequencies).all(|(s, l)| s > l));
     assert!(short.rope.magnitude > 1.0);
+}
+
+/// A type that is null is none, the older name counts where the newer is null, and dynamic frequencies are the plain ones
+/// within the model's context.
+#[test]
+fn rope_types_may_be_null_or_dynamic() {
+    let read = |value: serde_json::Value| {
+        let mut raw = Checkpoint::open(common::fixture("tiny-llama")).expect("opens").config().raw.clone();
+        raw["rope_parameters"] = value;
+        Config::from_hf(&raw).expect("reads").rope
+    };
+    let plain = read(serde_json::json!(null));
+    for same in [
+        serde_json::json!({"rope_type": null}),
+        serde_json::json!({"type": null, "factor": 4.0}),
+        serde_json::json!({"rope_type": "dynamic", "factor": 4.0}),
+    ] {
+        assert_eq!(read(same.clone()), plain, "{same}");
+    }
+    let linear = read(serde_json::json!({"rope_type": null, "type": "linear", "factor": 2.0}));
+    assert_eq!(linear.frequencies[0], plain.frequencies[0] / 2.0);
 }

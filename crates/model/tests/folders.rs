@@ -103,7 +103,9 @@ fn what_is_missing_or_damaged_is_named() {
     assert!(told.contains(shard) && told.contains("truncated or damaged"), "{told}");
 
     let dir = copy("tiny-qwen2");
-    std::fs::copy(dir.path().join("model-00001-of-00002.safetensors"), dir.path().join(shard)).expect("copies");
+    let mut other = std::fs::read(dir.path().join("model-00001-of-00002.safetensors")).expect("reads");
+    *other.last_mut().expect("bytes") ^= 1;
+    std::fs::write(dir.path().join(shard), other).expect("writes");
     let told = error(dir.path());
     assert!(told.contains(shard) && told.contains("unique among shards"), "{told}");
 
@@ -178,5 +180,94 @@ fn the_text_part_of_gemma_3_is_a_model() {
         (a.raw, b.raw) = Default::default();
         assert_eq!(a, b);
         assert_eq!(whole.config().raw["architectures"][0], "Gemma3ForCausalLM");
+    }
+}
+
+/// What transformers loads is loaded: one file beside the index of shards that are gone or old, a tensor that a second
+/// shard repeats, counters that nothing reads, and an index that promises more than there is.
+#[test]
+fn folders_with_leftovers_are_read_as_in_transformers() {
+    let single = |dir: &Path| dir.join("model.safetensors");
+    let (first, second) = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors");
+    let whole = tensors(&Checkpoint::open(common::fixture("tiny-qwen2")).expect("opens"));
+
+    // The single file counts: its numbers are others than the old shards'.
+    let dir = copy("tiny-qwen2");
+    let doubled: Vec<_> = whole.iter().map(|(name, tensor)| (name.clone(), tensor * 2.0)).collect();
+    Tensor::write_safetensors(&doubled, single(dir.path())).expect("writes");
+    assert_eq!(tensors(&Checkpoint::open(dir.path()).expect("opens")), doubled);
+    std::fs::remove_file(dir.path().join(first)).expect("removes");
+    assert_eq!(tensors(&Checkpoint::open(dir.path()).expect("opens")), doubled);
+
+    // A tensor of a type that is no weight, a repeated one, and a promise.
+    let dir = copy("tiny-qwen2");
+    let counter = Tensor::from_slice(&[1_i64, 2]);
+    let old = Checkpoint::open(dir.path()).expect("opens");
+    let mut more = Tensor::read_safetensors(dir.path().join(second)).expect("reads");
+    let repeated = Tensor::read_safetensors(dir.path().join(first)).expect("reads").swap_remove(0);
+    more.extend([repeated, ("model.position_ids".to_owned(), counter)]);
+    drop(old);
+    std::fs::remove_file(dir.path().join(second)).expect("removes");
+    Tensor::write_safetensors(&more, dir.path().join(second)).expect("writes");
+    let index = dir.path().join("model.safetensors.index.json");
+    let text = std::fs::read_to_string(&index).expect("reads");
+    let mut json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    json["weight_map"]["model.rotary.inv_freq"] = second.into();
+    std::fs::write(&index, json.to_string()).expect("writes");
+    let checkpoint = Checkpoint::open(dir.path()).expect("opens");
+    assert_eq!(tensors(&checkpoint), whole);
+    let error = checkpoint.tensor("model.position_ids").expect_err("whole numbers").to_string();
+    assert!(error.contains("model.position_ids") && error.contains("got I64"), "{error}");
+    assert!(checkpoint.has("model.position_ids") && !checkpoint.has("model.rotary.inv_freq"));
+}
+
+/// The files of several ages beside tokenizer.json say what templates are given, as in transformers.
+#[test]
+fn templates_and_special_tokens_are_found_in_files_of_all_ages() {
+    let messages = [relign_core::Message::user("hi")];
+    let bare = || {
+        let dir = copy("tiny-llama");
+        let file = dir.path().join("tokenizer_config.json");
+        let text = std::fs::read_to_string(&file).unwrap_or_else(|_| "{}".to_owned());
+        let mut json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        let map = json.as_object_mut().expect("an object");
+        map.retain(|key, _| !["chat_template", "added_tokens_decoder", "bos_token"].contains(&key.as_str()));
+        std::fs::write(&file, json.to_string()).expect("writes");
+        let _ = std::fs::remove_file(dir.path().join("chat_template.jinja"));
+        let _ = std::fs::remove_file(dir.path().join("special_tokens_map.json"));
+        dir
+    };
+    let open = |dir: &Path| Checkpoint::open(dir).expect("opens").tokenizer();
+    let write = |dir: &Path, file: &str, text: &str| std::fs::write(dir.join(file), text).expect("writes");
+
+    let dir = bare();
+    write(dir.path(), "special_tokens_map.json", r#"{"bos_token": {"content": "<s>"}}"#);
+    write(dir.path(), "chat_template.json", r#"{"chat_template": "{{ bos_token }}legacy"}"#);
+    assert_eq!(open(dir.path()).expect("reads").render_text(&messages).as_deref(), Ok("<s>legacy"));
+    write(dir.path(), "chat_template.jinja", "{% if true %}\r\na{{ x }}\r\n{% endif %}\r\n");
+    let arguments = serde_json::json!({"x": "!"}).as_object().expect("an object").clone();
+    let tokenizer = open(dir.path()).expect("reads").with_arguments(arguments).expect("takes them");
+    assert_eq!(tokenizer.render_text(&messages).as_deref(), Ok("a!\n"));
+
+    let dir = bare();
+    let named = serde_json::json!({"chat_template": [
+        {"name": "rag", "template": "R{{ documents | length }}"}, {"name": "tool_use", "template": "T"},
+    ]});
+    write(dir.path(), "tokenizer_config.json", &named.to_string());
+    let error = open(dir.path()).expect("reads").render_text(&messages).expect_err("none is the default");
+    assert!(error.contains("rag, tool_use") && error.contains("chat_template"), "{error}");
+    for (arguments, expected) in [
+        (serde_json::json!({"chat_template": "rag", "documents": [1, 2]}), Ok("R2")),
+        (serde_json::json!({"tools": []}), Ok("T")),
+        (serde_json::json!({"chat_template": "other"}), Err("expected one of rag, tool_use, got other")),
+        (serde_json::json!({"messages": []}), Err("messages is RELIGN's own")),
+    ] {
+        let arguments = arguments.as_object().expect("an object").clone();
+        let got = open(dir.path()).expect("reads").with_arguments(arguments);
+        match (got.and_then(|tokenizer| tokenizer.render_text(&messages)), expected) {
+            (Ok(got), Ok(expected)) => assert_eq!(got, expected),
+            (Err(got), Err(expected)) => assert!(got.contains(expected), "{got}"),
+            (got, expected) => panic!("got {got:?}, expected {expected:?}"),
+        }
     }
 }

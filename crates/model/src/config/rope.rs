@@ -111,7 +111,12 @@ fn set(
     if (dim != head_dim && !turns_part) || dim == 0 || dim > head_dim || !dim.is_multiple_of(2) {
         return Err(ConfigInvalid(format!("`partial_rotary_factor`: {partial} of {head_dim} does not fit the family")));
     }
-    let kind = settings.object.and_then(|o| o.get("rope_type").or_else(|| o.get("type"))).and_then(Value::as_str);
+    let named = |key: &str| settings.object.and_then(|object| object.get(key)).filter(|value| !value.is_null());
+    let kind = match named("rope_type").or_else(|| named("type")) {
+        None => None,
+        Some(Value::String(kind)) => Some(kind.as_str()),
+        Some(other) => return Err(ConfigInvalid(format!("rope scaling: expected the name of a type, got {other}"))),
+    };
     let kind = match (kind.unwrap_or("default"), turns_part) {
         // Early files of Phi-3 call LongRoPE by these names.
         ("su" | "yarn", true) => "longrope",
@@ -126,6 +131,10 @@ fn set(
     };
     match kind {
         "default" => {}
+        // Up to the model's context, beyond which RELIGN does not go, transformers keeps the plain frequencies.
+        "dynamic" => {
+            settings.required("factor", kind)?;
+        }
         "linear" => {
             let factor = settings.required("factor", kind)?;
             frequencies.iter_mut().for_each(|f| *f /= factor);
@@ -168,7 +177,7 @@ fn set(
             magnitude = settings.number("attention_factor")?.unwrap_or(default);
         }
         other => {
-            let expected = "default, linear, llama3, yarn or longrope";
+            let expected = "default, linear, dynamic, llama3, yarn or longrope";
             return Err(ConfigInvalid(format!("rope scaling: expected {expected}, got {other}")));
         }
     }
