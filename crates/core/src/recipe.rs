@@ -1,5 +1,7 @@
 //! A run, written down.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -114,6 +116,10 @@ pub struct ModelSection {
     /// What keys and values are kept as while tokens are sampled.
     #[serde(default)]
     pub kv_cache: KvCache,
+    /// Variables for the chat template, such as `enable_thinking`, `tools` and `documents`; `chat_template` names one of
+    /// several templates.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub chat_template_kwargs: BTreeMap<String, serde_json::Value>,
 }
 
 /// What generation keeps keys and values as.

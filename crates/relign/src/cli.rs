@@ -230,6 +230,11 @@ transformers and every command of relign load it.")]
   relign tree runs/quickstart-1/trees.jsonl.zst
   relign tree runs/quickstart-1/trees.jsonl.zst --html trees.html     a page to look around in")]
     Tree(commands::tree::Asked),
+    /// Show a conversation as a model will see it: the prompt of its chat template, and its tokens
+    #[command(after_help = "Examples:
+  relign render smollm2 --task gsm8k
+  relign render qwen --messages chat.json --chat-template-kwargs '{\"enable_thinking\": false}' --json")]
+    Render(commands::render::Asked),
     /// Print a script that completes relign's commands in a shell
     #[command(after_help = "Example:
   relign completions bash > ~/.local/share/bash-completion/completions/relign")]
@@ -266,6 +271,7 @@ impl Command {
             Self::Export(asked) => commands::export::run(&asked, json),
             Self::Doctor(asked) => commands::doctor::run(&asked, json),
             Self::Tree(asked) => commands::tree::run(&asked, json),
+            Self::Render(asked) => commands::render::run(&asked, json),
             Self::Completions { shell } => commands::completions::run(shell),
             Self::Schema => commands::completions::schema(),
         }

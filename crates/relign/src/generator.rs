@@ -10,7 +10,7 @@ use relign_engine::Engine;
 use relign_engine::remote::{Address, ApiKey, Prompts, Remote, RemoteOptions};
 use relign_model::{Checkpoint, Policy, Tokenizer};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::commands::sampling::{SamplingArgs, at_least_one};
 use crate::loaded::{Compute, Loaded, Read, kind_name};
@@ -91,6 +91,8 @@ pub(crate) struct Generator {
     pub(crate) device: String,
     /// The type of products, as far as it is known.
     pub(crate) dtype: &'static str,
+    /// What the chat template is given besides conversations.
+    pub(crate) arguments: Map<String, Value>,
     /// The weights, where they are here.
     _policy: Option<Policy>,
 }
@@ -128,6 +130,7 @@ impl Generator {
         server: &ServerArgs,
     ) -> anyhow::Result<Self> {
         sampling.check()?; // before the model is loaded: a typo is answered at once
+        let arguments = sampling.template.read()?;
         let (compute, read) = (sampling.compute(), sampling.read());
         if Address::is_one(model) {
             if (compute, read) != (Compute::default(), Read::default()) {
@@ -137,23 +140,30 @@ impl Generator {
             if sampling.base.is_some() {
                 return Err(Usage::error(format!("--base is for a PEFT folder; MODEL is {model}")));
             }
-            return Self::connect(model, server);
+            return Self::connect(model, server, arguments);
         }
         if let Some(option) = server.given() {
             return Err(Usage::error(format!("{option} is for a server, http://HOST:PORT/v1; MODEL is {model}")));
         }
-        let mut loaded = Loaded::open_to_sample(model, sampling.base.as_deref(), compute, read)?;
+        let loaded = Loaded::open_to_sample(model, sampling.base.as_deref(), compute, read)?;
+        let mut loaded = loaded.with_arguments(arguments.clone())?;
         let engine = loaded.engine(read, sequences)?;
         let Loaded { path, policy, tokenizer } = loaded;
         let (device, dtype) = (compute.device.to_string(), kind_name(policy.kind()));
         let (source, vocabulary) = (Source::Local(Box::new(engine)), Some(Arc::clone(&tokenizer)));
-        Ok(Self { source, tokenizer, vocabulary, path, device, dtype, _policy: Some(policy) })
+        Ok(Self { source, tokenizer, vocabulary, path, device, dtype, arguments, _policy: Some(policy) })
     }
 
-    fn connect(model: &str, server: &ServerArgs) -> anyhow::Result<Self> {
+    fn connect(model: &str, server: &ServerArgs, arguments: Map<String, Value>) -> anyhow::Result<Self> {
+        if server.tokenizer.is_none() && !arguments.is_empty() {
+            let expected = "expected --tokenizer beside a server, for the server renders itself";
+            return Err(Usage::error(format!("--chat-template-kwargs: {expected}; MODEL is {model}")));
+        }
         let address = Address::parse(model).map_err(|error| Usage(error.to_string()))?;
         let options = server.options()?;
-        let tokenizer = server.tokenizer.as_deref().map(tokenizer_of).transpose()?;
+        let tokenizer = server.tokenizer.as_deref().map(tokenizer_of).transpose().context("--tokenizer")?;
+        let with = |tokenizer: Tokenizer| tokenizer.with_arguments(arguments.clone()).map_err(Usage::error);
+        let tokenizer = tokenizer.map(with).transpose()?;
         let prompts = if tokenizer.is_some() { Prompts::Tokens } else { Prompts::Conversations };
         let mut remote = Remote::connect(&address, prompts, &options)?;
         let vocabulary = tokenizer.map(Arc::new);
@@ -167,7 +177,7 @@ impl Generator {
         };
         let (path, source) = (PathBuf::from(remote.url()), Source::Server(Box::new(remote)));
         let (device, dtype) = ("the server's own".to_owned(), "the server's own");
-        Ok(Self { source, tokenizer, vocabulary, path, device, dtype, _policy: None })
+        Ok(Self { source, tokenizer, vocabulary, path, device, dtype, arguments, _policy: None })
     }
 
     /// How `asked` wants answers sampled; `max_tokens` is taken where it names no limit.
@@ -301,8 +311,8 @@ fn check_tokens(remote: &Remote, tokenizer: &Tokenizer, name: &str) -> anyhow::R
 }
 
 /// A model's tokenizer. A folder needs no weights for it.
-fn tokenizer_of(model: &str) -> anyhow::Result<Tokenizer> {
-    let path = models::resolve(model).context("--tokenizer")?;
+pub(crate) fn tokenizer_of(model: &str) -> anyhow::Result<Tokenizer> {
+    let path = models::resolve(model)?;
     if path.is_dir() {
         let json = |name: &str| -> anyhow::Result<Option<Value>> {
             let file = path.join(name);

@@ -12,6 +12,7 @@ use relign_model::{
     Checkpoint, CheckpointError, Config, Kind, LoadError, Policy, Rows, Source, Take, Tokenizer, device, read_rows,
     resolve_dtype_on,
 };
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use crate::models;
@@ -124,6 +125,17 @@ impl Loaded {
         let source = Watched { of: &checkpoint, bar: &bar };
         let policy = load(checkpoint.config(), &source).with_context(|| format!("model {}", path.display()))?;
         bar.finish_and_clear();
+        Ok(Self { path, policy, tokenizer })
+    }
+
+    /// The same with variables for the chat template.
+    ///
+    /// # Errors
+    /// If the template cannot take them, or an engine has the tokenizer already.
+    pub(crate) fn with_arguments(self, arguments: Map<String, Value>) -> anyhow::Result<Self> {
+        let Self { path, policy, tokenizer } = self;
+        let tokenizer = Arc::into_inner(tokenizer).context("template arguments come before an engine")?;
+        let tokenizer = Arc::new(tokenizer.with_arguments(arguments).map_err(Usage::error)?);
         Ok(Self { path, policy, tokenizer })
     }
 

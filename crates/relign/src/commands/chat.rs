@@ -70,7 +70,13 @@ pub(crate) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
             Err(error) => return Err(error),
         }
     }
-    if as_json { say_json(&json!({"summary": true, "turns": turn, "tokens": tokens})) } else { Ok(()) }
+    if as_json {
+        say_json(&json!({
+            "summary": true, "turns": turn, "tokens": tokens, "chat_template_kwargs": generator.arguments,
+        }))
+    } else {
+        Ok(())
+    }
 }
 
 fn print(text: &str) -> io::Result<()> {

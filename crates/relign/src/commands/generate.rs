@@ -113,6 +113,9 @@ pub(crate) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
         if let Some(server) = generator.server() {
             summary["server"] = json!(server);
         }
+        if !generator.arguments.is_empty() {
+            summary["chat_template_kwargs"] = json!(generator.arguments);
+        }
         say_json(&summary)?;
     } else if tokens > 0 {
         eprintln!("{tokens} tokens in {seconds:.1} s ({rate:.0} a second)");

@@ -19,6 +19,7 @@ pub(crate) mod leaderboard;
 pub(crate) mod list;
 pub(crate) mod measure;
 pub(crate) mod pull;
+pub(crate) mod render;
 pub(crate) mod sampling;
 pub(crate) mod sandbox;
 pub(crate) mod search;

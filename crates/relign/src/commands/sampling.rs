@@ -42,6 +42,34 @@ pub(crate) struct SamplingArgs {
     /// The base model, where MODEL is a PEFT folder [default: what the folder names]
     #[arg(long, value_name = "MODEL")]
     pub(crate) base: Option<String>,
+    #[command(flatten)]
+    pub(crate) template: TemplateArgs,
+}
+
+/// What the chat template is given.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct TemplateArgs {
+    /// Variables for the chat template, a JSON object as text or as a file: enable_thinking, tools, documents;
+    /// chat_template names one of several templates
+    #[arg(long, value_name = "FILE|JSON")]
+    chat_template_kwargs: Option<String>,
+}
+
+impl TemplateArgs {
+    /// The variables by name.
+    ///
+    /// # Errors
+    /// [`Usage`] if they are no JSON object.
+    pub(crate) fn read(&self) -> anyhow::Result<serde_json::Map<String, serde_json::Value>> {
+        let Some(given) = &self.chat_template_kwargs else { return Ok(serde_json::Map::new()) };
+        let wrong = |what: String| Usage::error(format!("--chat-template-kwargs: {what}"));
+        let text = if given.trim_start().starts_with('{') {
+            given.clone()
+        } else {
+            std::fs::read_to_string(given).map_err(|error| wrong(format!("{given}: {error}")))?
+        };
+        serde_json::from_str(&text).map_err(|error| wrong(format!("expected a JSON object, got {given}: {error}")))
+    }
 }
 
 /// What changes the distribution besides the temperature, in the order in which it does.

@@ -83,7 +83,9 @@ pub(crate) fn run(asked: &Asked) -> anyhow::Result<()> {
     contamination.lines().for_each(|line| eprintln!("{line}"));
     contamination.write(&folder)?;
     eprintln!("loading {}", recipe.model.path);
-    let Loaded { path, policy, tokenizer } = Loaded::open(&recipe.model.path, compute, recipe.run.context)?;
+    let arguments = recipe.model.chat_template_kwargs.clone().into_iter().collect();
+    let loaded = Loaded::open(&recipe.model.path, compute, recipe.run.context)?;
+    let Loaded { path, policy, tokenizer } = loaded.with_arguments(arguments).context("model.chat_template_kwargs")?;
     let hash = weights_hash(&path)?;
     let kind = policy.kind();
     eprintln!(

@@ -118,6 +118,9 @@ fn origin(asked: &Asked, generator: &Generator) -> anyhow::Result<Origin> {
     let tokens = tokens.map_err(anyhow::Error::msg)?;
     let bytes: Vec<u8> = tokens.iter().flat_map(|token| token.to_le_bytes()).collect();
     let mut engine = BTreeMap::from([("dtype".to_owned(), generator.dtype.to_owned())]);
+    if !generator.arguments.is_empty() {
+        engine.insert("chat_template_kwargs".to_owned(), serde_json::to_string(&generator.arguments)?);
+    }
     let model_sha256 = match &generator.source {
         Source::Local(_) => {
             engine.insert("name".to_owned(), "relign".to_owned());
