@@ -21,9 +21,8 @@
 //! The token at place `i` of a completion is drawn with `seed.uniform(i)`, and what it is drawn from depends on the
 //! sequence alone: every sum is made in one order, whatever else is in flight, however a prompt is cut into chunks and
 //! whether its beginning was cached. A request's tokens and log-probabilities are the same bits in any company, and those
-//! that the trainer computes for them. CPUs with AMX tiles are the exception: there, bf16 products of more than 16 rows
-//! are libtorch's, which sums differently for different numbers of rows (by a rounding step of bf16, 2^-8); f32 is exact
-//! there as well. [`Engine::release`] and [`Engine::set_version`] bring an engine back to the state it was made in.
+//! that the trainer computes for them.
+//! [`Engine::release`] and [`Engine::set_version`] bring an engine back to the state it was made in.
 
 mod blocks;
 mod constraint;

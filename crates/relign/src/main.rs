@@ -16,11 +16,13 @@ mod reward_models;
 mod sampler;
 mod searches;
 mod sinks;
+mod spinning;
 mod usage;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    spinning::shorten();
     allocator::keep_memory();
     cli::main()
 }

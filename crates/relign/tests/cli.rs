@@ -115,6 +115,25 @@ fn the_purge_delay_is_the_option_that_is_set() {
     assert_eq!(allocator["found"], "mimalloc hands memory back");
 }
 
+/// Threads that wait spin briefly, however the program was started; a user's choice stays.
+#[test]
+fn threads_spin_briefly_unless_told_otherwise() {
+    let variables = ["GOMP_SPINCOUNT", "OMP_WAIT_POLICY"];
+    for (choice, expected) in [
+        (None, "spin 1000 rounds"),
+        (Some((variables[0], "77")), "spin 77 rounds"),
+        (Some((variables[1], "passive")), "OMP_WAIT_POLICY=passive"),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_relign"));
+        command.args(["doctor", "--json"]);
+        variables.iter().for_each(|name| drop(command.env_remove(name)));
+        command.envs(choice);
+        let lines = lines(&command.output().unwrap());
+        let threads = lines.iter().find(|line| line["what"] == "threads").unwrap();
+        assert!(threads["found"].as_str().unwrap().contains(expected), "{choice:?}: {threads}");
+    }
+}
+
 #[test]
 fn a_reader_that_goes_away_is_no_failure() {
     let script = format!("{} list | head -1; echo ${{PIPESTATUS[0]}}", env!("CARGO_BIN_EXE_relign"));

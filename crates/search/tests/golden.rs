@@ -1,7 +1,7 @@
 //! Golden trees: what each strategy makes of the scripted world, node by node.
 //!
 //! `fixtures/golden/NAME.txt` holds the trees. A change that is meant is taken over with
-//! `GOLDEN=write cargo test --release -p relign-search --test golden`, and looked at before it is committed;
+//! `GOLDEN=write cargo test --profile quick -p relign-search --test golden`, and looked at before it is committed;
 //! `fixtures/uct.py` works out the visits and values of `mcts.txt` once more.
 #![allow(clippy::unwrap_used)] // A test's own functions may fail loudly, too.
 

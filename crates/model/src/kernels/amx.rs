@@ -3,11 +3,24 @@
 //! A tile's state is a thread's own, nothing saves it across calls, and libtorch's products use tiles in the same threads:
 //! whoever needs tiles configures them on entry, releases them on exit, and calls nothing in between that may use them.
 
+mod operand;
+
 use std::arch::asm;
 use std::sync::OnceLock;
 
-/// Rows of a tile.
+pub(crate) use operand::Operand;
+
+/// Rows, or columns, of a tile.
 pub(crate) const ROWS: usize = 16;
+
+/// Numbers along the summed dimension that one instruction multiplies.
+pub(crate) const BLOCK: usize = 32;
+
+/// Words of a tile; a word is a pair of numbers, or a sum.
+pub(crate) const TILE: usize = ROWS * ROWS;
+
+/// Rows, and columns, of sums that [`square`] makes.
+pub(crate) const SIDE: usize = 2 * ROWS;
 
 /// Whether this process may multiply bf16 by tiles; `RELIGN_KERNELS=avx512` says that it shall not, for tests.
 ///
@@ -108,6 +121,51 @@ macro_rules! multiply {
 }
 
 pub(crate) use {load, multiply, store, zero};
+
+/// Adds the products of two tiles of rows and two of columns, `blocks` of each one after the other, to sums `from`, or to zeros
+/// where that is null; rows of sums are `stride` numbers apart in `from` and `to`.
+///
+/// # Safety
+/// Tiles are [configured](configure) with all rows; operands are packed, and there are [`SIDE`] rows of as many sums.
+#[inline]
+pub(crate) unsafe fn square(
+    rows: *const f32,
+    columns: *const f32,
+    blocks: usize,
+    from: *const f32,
+    to: *mut f32,
+    stride: usize,
+) {
+    const DENSE: usize = ROWS * size_of::<f32>();
+    let (second, below) = (blocks * TILE, ROWS * stride);
+    let stride = stride * size_of::<f32>();
+    // SAFETY: the caller's.
+    unsafe {
+        if from.is_null() {
+            zero!(0 1 2 3);
+        } else {
+            load!(0, from, stride);
+            load!(1, from.add(ROWS), stride);
+            load!(2, from.add(below), stride);
+            load!(3, from.add(below + ROWS), stride);
+        }
+        for block in 0..blocks {
+            let at = block * TILE;
+            load!(6, columns.add(at), DENSE);
+            load!(4, rows.add(at), DENSE);
+            multiply!(0, 4, 6);
+            load!(7, columns.add(second + at), DENSE);
+            multiply!(1, 4, 7);
+            load!(5, rows.add(second + at), DENSE);
+            multiply!(2, 5, 6);
+            multiply!(3, 5, 7);
+        }
+        store!(0, to, stride);
+        store!(1, to.add(ROWS), stride);
+        store!(2, to.add(below), stride);
+        store!(3, to.add(below + ROWS), stride);
+    }
+}
 
 /// What an output is, one number at a time, for tests.
 #[cfg(test)]

@@ -5,6 +5,9 @@
 //! [`Layout`](super::layout::Layout). Memory is linear in the tokens: probabilities are made again, block by block, from
 //! each row's log-sum-exp (FlashAttention-2, Dao, 2307.08691).
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
+
 use super::dense::{LANES, multiply_add};
 use super::dispatch;
 use super::element::Element;
@@ -115,7 +118,10 @@ pub(crate) fn backward<T: Element>(
     let units = units(segments, shape);
     let workers = threads().min(units.len()).max(1);
     let tokens = k.len() / (shape.kv_heads * shape.dim);
-    let size = tokens * shape.kv_heads * shape.padded();
+    let tiles = tiles::<T>();
+    let width = if tiles { shape.dim.next_multiple_of(TILE_WIDTH) } else { shape.padded() };
+    // Tiles add whole blocks of keys: zeros, behind the last one.
+    let size = (tokens + if tiles { KEYS } else { 0 }) * shape.kv_heads * width;
     // One private sum per worker, added in order afterwards: no locks, and the same bits each time.
     let mut sums = vec![0.0_f32; workers * 2 * size];
     {
@@ -125,11 +131,18 @@ pub(crate) fn backward<T: Element>(
             // SAFETY: each worker has its own part.
             let (dk, dv) = unsafe { sums.slice(worker * 2 * size..(worker + 1) * 2 * size) }.split_at_mut(size);
             for unit in units.iter().skip(worker).step_by(workers) {
+                #[cfg(target_arch = "x86_64")]
+                if let (true, Some([q, k, v, out, dout])) = (tiles, as_bf16([q, k, v, out, dout])) {
+                    let inputs = amx::Inputs { q, k, v, out, dout, lse };
+                    // SAFETY: tiles are available; each unit has its own rows of queries.
+                    unsafe { amx::backward_unit(segments, shape, unit, &inputs, &dq, dk, dv) };
+                    continue;
+                }
                 backward_unit(segments, shape, unit, q, k, v, out, lse, dout, &dq, dk, dv);
             }
         });
     }
-    let (width, dim) = (shape.padded(), shape.dim);
+    let dim = shape.dim;
     for (target, half) in [(dk, 0), (dv, 1)] {
         let target = Shared::new(target);
         super::parallel::ranges(tokens * shape.kv_heads, 64, &|range| {
@@ -143,6 +156,30 @@ pub(crate) fn backward<T: Element>(
             }
         });
     }
+}
+
+/// Columns that heads are padded to where tiles multiply them.
+const TILE_WIDTH: usize = 32;
+
+/// Whether tiles multiply numbers of this type.
+fn tiles<T: Element>() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        T::as_bf16(&[]).is_some() && super::amx::available()
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        false
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn as_bf16<T: Element, const N: usize>(numbers: [&[T]; N]) -> Option<[&[half::bf16]; N]> {
+    let mut all = [&[][..]; N];
+    for (to, numbers) in all.iter_mut().zip(numbers) {
+        *to = T::as_bf16(numbers)?;
+    }
+    Some(all)
 }
 
 dispatch! { fn backward_unit<T: Element>(segments: &[Segment], shape: Shape, unit: &Unit, q: &[T], k: &[T], v: &[T], out: &[T], lse: &[f32], dout: &[T], dq: &Shared<T>, dk: &mut [f32], dv: &mut [f32]) = backward_body }

@@ -145,7 +145,7 @@ fn dtype() -> Finding {
 fn threads() -> Finding {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let used = relign_model::get_num_threads();
-    let found = format!("{used} for tensors on {cores} cores");
+    let found = format!("{used} for tensors on {cores} cores; at barriers they {}", crate::spinning::state());
     match std::env::var("OMP_NUM_THREADS") {
         Ok(set) if used < cores as i32 => {
             warn("threads", found, format!("OMP_NUM_THREADS={set} holds it back; unset it"))
