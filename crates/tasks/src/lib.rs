@@ -17,6 +17,7 @@ pub mod number;
 pub mod python;
 pub mod rewards;
 pub mod sandbox;
+mod spelling;
 
 pub use environments::ENVIRONMENTS;
 pub use expression::{Expression, Operator};

@@ -20,9 +20,9 @@ pub struct Found {
 
 /// The numbers in `text`, in order.
 ///
-/// Understood are signs, thousands separators (`1,234,567`), decimals (`.5` too), powers of ten
-/// (`1.5e3`), fractions (`3/4`), currency signs before and percent signs behind (both mean nothing to
-/// the value). A minus counts as a sign only where nothing stands before it that it could be
+/// Understood are signs (`minus 3` too), thousands separators (`1,234,567`), decimals (`.5` too), powers of ten
+/// (`1.5e3`), fractions (`3/4`), mixed numbers (`2 1/2`), thousands as `70k`, currency signs before and percent
+/// signs behind (both mean nothing to the value). A minus counts as a sign only where nothing stands before it that it could be
 /// subtracted from. Digits inside a word (`x2`) are no number, nor is a fraction over zero or a number
 /// beyond 400 digits.
 #[must_use]
@@ -36,6 +36,16 @@ pub fn numbers(text: &str) -> Vec<Found> {
             continue;
         }
         let (value, end) = magnitude(bytes, at);
+        let (value, end) = match mixed(bytes, at, end) {
+            Some((part, to)) => (value.map(|value| value + part), to),
+            None => (value, end),
+        };
+        let (value, end) = match bytes.get(end) {
+            Some(b'k' | b'K') if !bytes.get(end + 1).is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'/') => {
+                (value.map(|value| value * BigInt::from(1000)), end + 1)
+            }
+            _ => (value, end),
+        };
         let (negative, start) = sign(text, at);
         let before = text[..at].chars().next_back();
         if let Some(value) = value
@@ -64,32 +74,58 @@ pub fn parse(text: &str) -> Option<BigRational> {
 /// `\$5`, `50\%`, the long minus.
 #[must_use]
 pub fn plain(text: &str) -> String {
-    let mut text = text.replace("{,}", ",").replace(['\u{2212}', '\u{2013}'], "-").replace("\\dfrac", "\\frac");
-    for (latex, plain) in [("\\tfrac", "\\frac"), ("\\$", "$"), ("\\%", "%"), ("\\,", ""), ("\\!", ""), ("\\ ", " ")] {
-        text = text.replace(latex, plain);
+    let mut text = crate::spelling::normal(text).replace("{,}", ",");
+    for (latex, plain) in [
+        ("\\dfrac", "\\frac"),
+        ("\\tfrac", "\\frac"),
+        ("\\cfrac", "\\frac"),
+        ("\\nicefrac", "\\frac"),
+        ("\\sfrac", "\\frac"),
+        ("\\$", "$"),
+        ("\\%", "%"),
+        ("\\,", ""),
+        ("\\!", ""),
+        ("\\ ", " "),
+    ] {
+        if text.contains(latex) {
+            text = text.replace(latex, plain);
+        }
     }
     let mut out = String::with_capacity(text.len());
     let mut rest = text.as_str();
-    while let Some(at) = rest.find("\\frac{") {
+    while let Some(at) = rest.find("\\frac") {
         out.push_str(&rest[..at]);
-        let inner = &rest[at + "\\frac{".len()..];
-        let parts = inner.split_once("}{").and_then(|(top, tail)| {
-            let (bottom, tail) = tail.split_once('}')?;
-            let digits = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
-            (digits(top.trim_start_matches('-')) && digits(bottom)).then_some((top, bottom, tail))
-        });
-        if let Some((top, bottom, tail)) = parts {
+        let inner = &rest[at + "\\frac".len()..];
+        if let Some((top, tail)) = argument(inner)
+            && let Some((bottom, tail)) = argument(tail)
+            && !bottom.starts_with('-')
+        {
+            // A whole number before it makes it a mixed one.
+            if out.ends_with(|c: char| c.is_ascii_digit()) {
+                out.push(' ');
+            }
             out.push_str(top);
             out.push('/');
             out.push_str(bottom);
             rest = tail;
         } else {
-            out.push_str("\\frac{");
+            out.push_str("\\frac");
             rest = inner;
         }
     }
     out.push_str(rest);
     out
+}
+
+/// The digits that a fraction's command has as its argument, in braces or one alone, and what follows.
+fn argument(text: &str) -> Option<(&str, &str)> {
+    let text = text.trim_start_matches(' ');
+    if let Some(inner) = text.strip_prefix('{') {
+        let (digits, tail) = inner.split_once('}')?;
+        let plain = digits.trim_start_matches('-');
+        return (!plain.is_empty() && plain.bytes().all(|b| b.is_ascii_digit())).then_some((digits, tail));
+    }
+    text.starts_with(|c: char| c.is_ascii_digit()).then(|| text.split_at(1))
 }
 
 /// Whether a number's digits begin at `at`.
@@ -155,6 +191,27 @@ fn magnitude(bytes: &[u8], at: usize) -> (Option<BigRational>, usize) {
     (Some(value), end)
 }
 
+/// The fraction behind a whole number that stands from `at` to `end`, and where it ends.
+fn mixed(bytes: &[u8], at: usize, end: usize) -> Option<(BigRational, usize)> {
+    let digits = |from: usize| bytes[from..].iter().take_while(|b| b.is_ascii_digit()).count();
+    let whole = bytes[at..end].iter().all(|b| b.is_ascii_digit() || *b == b',');
+    let spaces = bytes[end..].iter().take_while(|b| **b == b' ').count();
+    let from = end + spaces;
+    let top = digits(from);
+    let slash = from + top;
+    if !whole || spaces == 0 || !(1..=9).contains(&top) || bytes.get(slash) != Some(&b'/') {
+        return None;
+    }
+    let bottom = digits(slash + 1);
+    let to = slash + 1 + bottom;
+    if !(1..=9).contains(&bottom) || matches!(bytes.get(to), Some(b'/')) {
+        return None;
+    }
+    let number = |from: usize, to: usize| text_of(&bytes[from..to]).parse::<u64>().ok();
+    let (top, bottom) = (number(from, slash)?, number(slash + 1, to)?);
+    (0 < top && top < bottom).then(|| (BigRational::new(top.into(), bottom.into()), to))
+}
+
 fn text_of(digits: &[u8]) -> &str {
     std::str::from_utf8(digits).unwrap_or_default()
 }
@@ -165,6 +222,9 @@ fn whole(digits: &[u8]) -> BigInt {
 
 /// Whether the digits at `at` are negative, and where sign and currency before them begin.
 fn sign(text: &str, at: usize) -> (bool, usize) {
+    if let Some(start) = minus_in_words(text, at) {
+        return (true, start);
+    }
     let mut start = at;
     let mut negative = false;
     let mut currency = false;
@@ -189,6 +249,18 @@ fn sign(text: &str, at: usize) -> (bool, usize) {
         start -= c.len_utf8();
     }
     (negative, start)
+}
+
+/// Where "minus" or "negative" before `at` begins, if nothing stands there that it could be subtracted from.
+fn minus_in_words(text: &str, at: usize) -> Option<usize> {
+    let before = text[..at].trim_end_matches('$').strip_suffix(' ')?;
+    for word in ["minus", "negative", "Minus", "Negative"] {
+        let Some(left) = before.strip_suffix(word) else { continue };
+        let amount = left.trim_end().ends_with(|c: char| c.is_ascii_digit() || matches!(c, ')' | '}' | '%'));
+        let apart = !left.ends_with(|c: char| c.is_alphanumeric());
+        return (apart && !amount).then_some(left.len());
+    }
+    None
 }
 
 #[cfg(test)]
@@ -216,6 +288,13 @@ mod tests {
             ("2E-2", "1/50"),
             ("007.0", "7"),
             ("+4", "4"),
+            ("2 1/2", "5/2"),
+            ("2\\frac12", "5/2"),
+            ("-12\\frac{1}{2}\\%", "-25/2"),
+            ("2½", "5/2"),
+            ("minus 3", "-3"),
+            ("70k", "70000"),
+            ("２５", "25"),
         ] {
             assert_eq!(parse(&plain(text)).map(|v| v.to_string()).as_deref(), Some(expected), "{text}");
         }
@@ -231,6 +310,7 @@ mod tests {
         assert_eq!(values("1,2,3 or 1,234,5678"), ["1", "2", "3", "1234", "5678"]);
         assert_eq!(values("It is **-7**. Then 8kg, 3.25."), ["-7", "8", "13/4"]);
         assert_eq!(values("12e and 4 euros"), ["12", "4"]);
+        assert_eq!(values("5 minus 3 and 8 kg, 2 3/2"), ["5", "3", "8", "2", "3/2"]);
     }
 
     proptest! {
