@@ -17,7 +17,7 @@ pub(super) fn canonical(node: &Node, effort: &Effort) -> Result<Form, Halt> {
     effort.spend(10)?;
     match node {
         Node::Number(value) => Ok(Form::constant(value.clone())),
-        Node::Decimal(decimal) => Ok(Form::constant(decimal.value.clone())),
+        Node::Decimal(decimal) if !decimal.cut => Ok(Form::constant(decimal.value.clone())),
         Node::Based(based) => Ok(Form::constant(value_of(based)?)),
         Node::Symbol(name) => Form::atom(Atom::Symbol(name.clone()), effort),
         Node::Constant(constant) => Form::atom(
@@ -69,7 +69,8 @@ pub(super) fn canonical(node: &Node, effort: &Effort) -> Result<Form, Halt> {
             [a, b] => canonical(a, effort)?.times(&canonical(b, effort)?.inverse(effort)?, effort),
             _ => Err(Halt::Kind),
         },
-        Node::PlusMinus(..)
+        Node::Decimal(_)
+        | Node::PlusMinus(..)
         | Node::Bracket(_)
         | Node::Set(_)
         | Node::Where(_)

@@ -2,7 +2,9 @@
 
 use super::effort::{Effort, Halt};
 use super::exact::{Exact, ONE};
-use super::node::{Bracket, Constant, Decimal, Edge, Matrix, Node, Ratio, Relation, Unit};
+use super::named;
+use super::node::{Bracket, Constant, Decimal, Edge, Matrix, Node, Ratio, Relation, SetOperation, Unit};
+use super::parser::DOTS;
 use super::policy::{Percent, Policy, Units};
 use super::region::Region;
 use super::relation;
@@ -26,7 +28,7 @@ impl Comparison<'_> {
         }
         let (gold_core, gold_unit) = peeled(gold);
         let (core, unit) = peeled(answer);
-        if let (Some(Unit::Known(..)), Some(Unit::Known(..))) = (&gold_unit, &unit)
+        if let (Some(Unit::Known(_) | Unit::Modulo(_)), Some(Unit::Known(_) | Unit::Modulo(_))) = (&gold_unit, &unit)
             && self.policy.units == Units::Compare
             && gold_unit != unit
         {
@@ -67,6 +69,16 @@ impl Comparison<'_> {
     fn shapes(&self, gold: &Node, answer: &Node) -> Result<bool, Halt> {
         let both = (expanded(gold), expanded(answer));
         let (gold, answer) = (both.0.as_ref().unwrap_or(gold), both.1.as_ref().unwrap_or(answer));
+        if matches!(gold, Node::List(_) | Node::Relation(_)) || matches!(answer, Node::List(_) | Node::Relation(_)) {
+            if let Some(same) = named::same(self, gold, answer)? {
+                return Ok(same);
+            }
+            match (named::without_conditions(gold), named::without_conditions(answer)) {
+                (Some(gold), None) => return self.same(&gold, answer),
+                (None, Some(answer)) => return self.same(gold, &answer),
+                _ => {}
+            }
+        }
         match (gold, answer) {
             (Node::Relation(_), _) | (_, Node::Relation(_)) => relation::same(self, gold, answer),
             (Node::List(a), Node::List(b)) => {
@@ -96,12 +108,23 @@ impl Comparison<'_> {
             (Node::Matrix(a), Node::Matrix(b)) => {
                 Ok(a.columns == b.columns && a.bars == b.bars && self.in_order(&a.items, &b.items)?)
             }
+            (Node::Matrix(_), Node::Bracket(rows)) if matrix(rows).is_some() => {
+                matrix(rows).map_or(Ok(false), |rows| self.shapes(gold, &rows))
+            }
+            (Node::Bracket(rows), Node::Matrix(_)) if matrix(rows).is_some() => {
+                matrix(rows).map_or(Ok(false), |rows| self.shapes(&rows, answer))
+            }
             // A column or a row is a vector, which may be written in parentheses.
             (Node::Matrix(a), Node::Bracket(b)) | (Node::Bracket(b), Node::Matrix(a)) => {
                 let vector = a.columns == 1 || a.columns == a.items.len();
                 let items = if matches!(gold, Node::Matrix(_)) { (&a.items, &b.items) } else { (&b.items, &a.items) };
                 Ok(vector && b.open != Edge::Square && b.open == b.close && self.in_order(items.0, items.1)?)
             }
+            // A point with its name: `P(2, 3)`.
+            (Node::Bracket(point), Node::Product(factors)) if point.open == Edge::Round => match &factors[..] {
+                [Node::Symbol(name), labelled @ Node::Bracket(_)] if is_label(name) => self.shapes(gold, labelled),
+                _ => Ok(false),
+            },
             (Node::Ratio(a), Node::Ratio(b)) => self.ratios(a, b),
             (Node::Based(a), Node::Based(b)) => Ok(a == b),
             // The base may be left out where the question names it, but not the other way round.
@@ -111,6 +134,14 @@ impl Comparison<'_> {
             (Node::Based(_), _) | (_, Node::Based(_)) => Ok(false),
             (Node::Text(a), Node::Text(b)) => Ok(a == b),
             (Node::Text(a), other) | (other, Node::Text(a)) => Ok(letters(other).is_some_and(|word| word == **a)),
+            // Sets that are only named.
+            (Node::Sets(a, left), Node::Sets(b, right)) if a == b && left.0.any(&is_symbol) => {
+                let turned =
+                    *a != SetOperation::Difference && self.same(&left.0, &right.1)? && self.same(&left.1, &right.0)?;
+                Ok(turned
+                    || (self.same(&left.0, &right.0)? && self.same(&left.1, &right.1)?)
+                    || self.regions(gold, answer)?)
+            }
             (
                 Node::Sets(..) | Node::Where(_) | Node::Reals | Node::Empty | Node::Bracket(_) | Node::Set(_),
                 Node::Sets(..) | Node::Where(_) | Node::Reals | Node::Empty | Node::Bracket(_) | Node::Set(_),
@@ -121,9 +152,14 @@ impl Comparison<'_> {
 
     /// Numbers and formulas, rounded decimals among them.
     pub(super) fn numbers(&self, gold: &Node, answer: &Node) -> Result<bool, Halt> {
-        let exactly = match equal(gold, answer, &self.effort) {
-            Err(Halt::Kind) => return Ok(false),
-            result => result?,
+        let cut = |node: &Node| matches!(node, Node::Decimal(decimal) if decimal.cut);
+        let exactly = if cut(gold) || cut(answer) {
+            false
+        } else {
+            match equal(gold, answer, &self.effort) {
+                Err(Halt::Kind) => return Ok(false),
+                result => result?,
+            }
         };
         if exactly || self.policy.digits == 0 {
             return Ok(exactly);
@@ -199,7 +235,9 @@ impl Comparison<'_> {
     /// Every item has its like on the other side.
     pub(super) fn unordered(&self, gold: &[Node], answer: &[Node]) -> Result<bool, Halt> {
         let (gold, answer) = (spread(gold), spread(answer));
-        if gold.len() > MOST_ITEMS || answer.len() > MOST_ITEMS {
+        // What an ellipsis stands for depends on its place.
+        let dots = |items: &[Node]| items.iter().any(|item| matches!(item, Node::Text(text) if **text == *DOTS));
+        if gold.len() > MOST_ITEMS || answer.len() > MOST_ITEMS || dots(&gold) || dots(&answer) {
             return self.in_order(&gold, &answer);
         }
         let mut met = vec![false; answer.len()];
@@ -219,7 +257,7 @@ impl Comparison<'_> {
     }
 
     fn brackets(&self, gold: &Bracket, answer: &Bracket) -> Result<bool, Halt> {
-        let round = |edge: Edge| if edge == Edge::Angle { Edge::Round } else { edge };
+        let round = |edge: Edge| if matches!(edge, Edge::Angle | Edge::Outward) { Edge::Round } else { edge };
         let edges = |bracket: &Bracket| (round(bracket.open), round(bracket.close));
         Ok(edges(gold) == edges(answer) && self.in_order(&gold.items, &answer.items)?)
     }
@@ -264,7 +302,7 @@ fn plain(node: &Node) -> Option<&Exact> {
 pub(super) fn peeled(node: &Node) -> (&Node, Option<Unit>) {
     match node {
         Node::Unit(pair) => (&pair.0, Some(pair.1.clone())),
-        Node::Degrees(inner) => (inner, Some(Unit::Known("degree", 1))),
+        Node::Degrees(inner) => (inner, Some(Unit::Known(vec![("degree", 1)]))),
         _ => (node, None),
     }
 }
@@ -284,6 +322,23 @@ fn is_scalar(node: &Node) -> bool {
     )
 }
 
+/// The matrix whose rows are brackets in a bracket: `[[1, 2], [3, 4]]`.
+fn matrix(rows: &Bracket) -> Option<Node> {
+    let row = |node: &Node| match node {
+        Node::Bracket(row) if row.open == row.close => Some(row.items.clone()),
+        _ => None,
+    };
+    let rows = rows.items.iter().map(row).collect::<Option<Vec<_>>>()?;
+    let columns = rows.first()?.len();
+    let items = rows.iter().all(|row| row.len() == columns).then(|| rows.concat())?;
+    Some(Node::Matrix(Box::new(Matrix { columns, items, bars: false })))
+}
+
+/// Whether the variable may be a point's name: a capital letter, perhaps with an index.
+fn is_label(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_uppercase()) && name.len() == 1 || name.as_bytes().get(1) == Some(&b'_')
+}
+
 /// The word that a product of letters spells.
 fn letters(node: &Node) -> Option<String> {
     let letter = |node: &Node| match node {
@@ -297,6 +352,10 @@ fn letters(node: &Node) -> Option<String> {
         other => letter(other).map(String::from),
     }
     .map(|word| word.to_lowercase())
+}
+
+fn is_symbol(node: &Node) -> bool {
+    matches!(node, Node::Symbol(_))
 }
 
 fn is_plus_minus(node: &Node) -> bool {

@@ -35,7 +35,7 @@ pub(super) fn evaluate(node: &Node, point: &Point, p: &mut Precision<'_>) -> Res
     p.effort.spend(5)?;
     match node {
         Node::Number(value) => Ok(p.exact(value)?.into()),
-        Node::Decimal(decimal) => Ok(p.exact(&decimal.value)?.into()),
+        Node::Decimal(decimal) if !decimal.cut => Ok(p.exact(&decimal.value)?.into()),
         Node::Based(based) => Ok(p.exact(&value_of(based)?)?.into()),
         Node::Symbol(name) => Ok(p.exact(&point.value(name))?.into()),
         Node::Constant(Constant::Pi) => Ok(p.pi()?.into()),

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use super::lexer::closing_brace;
+use super::numbers;
 use super::policy::Extract;
-use crate::number;
 
 /// Longest answer that is read, in bytes.
 pub(super) const LONGEST: usize = 10_000;
@@ -24,7 +24,7 @@ pub(super) fn candidates<'t>(text: &'t str, extract: Extract) -> Vec<Found<'t>> 
         Extract::Whole => marked(bare(text).into()),
         Extract::Boxed => one(boxed(text)),
         Extract::Marker => one(behind_marker(text).map(Cow::Borrowed)),
-        Extract::LastNumber => one(last_number(text)),
+        Extract::LastNumber => one(numbers::any(text)),
         Extract::Choice => one(choice(text)),
         Extract::Auto => {
             let place = boxed(text)
@@ -35,15 +35,15 @@ pub(super) fn candidates<'t>(text: &'t str, extract: Extract) -> Vec<Found<'t>> 
                 return marked(place);
             }
             let mut all = Vec::new();
-            let mut add = |text: Cow<'t, str>| all.push(Found { text, marked: false });
-            if text.len() <= LONGEST && !text.trim().contains('\n') {
-                add(bare(text).into());
+            let whole = text.len() <= LONGEST && !text.trim().contains('\n');
+            if whole {
+                all.push(Found { text: bare(text).into(), marked: false });
             }
+            // No number is picked out of a formula, readable or not.
             if let Some(formula) = formulas(text).pop() {
-                add(formula.into());
-            }
-            if let Some(number) = last_number(text) {
-                add(number);
+                all.push(Found { text: formula.into(), marked: true });
+            } else {
+                all.extend(numbers::last(text));
             }
             all
         }
@@ -56,7 +56,9 @@ pub(super) fn bare(text: &str) -> &str {
     loop {
         let before = text;
         text = text.trim_matches('*').trim();
-        text = text.strip_suffix('.').unwrap_or(text).trim_end();
+        if !text.ends_with("..") {
+            text = text.strip_suffix('.').unwrap_or(text).trim_end();
+        }
         for (open, close) in [("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"), ("`", "`")] {
             if let Some(inner) = text.strip_prefix(open).and_then(|rest| rest.strip_suffix(close))
                 && !inner.contains('$')
@@ -74,9 +76,8 @@ pub(super) fn bare(text: &str) -> &str {
 /// What stands in the last `\boxed{}`; in the last few, where only "and" or a comma stands between them.
 fn boxed(text: &str) -> Option<Cow<'_, str>> {
     let mut all: Vec<(usize, usize, &str)> = Vec::new();
-    for (at, _) in text.match_indices("boxed").chain(text.match_indices("fbox")) {
-        let Some(start) = at.checked_sub(1).filter(|start| text.as_bytes()[*start] == b'\\') else { continue };
-        let from = at + if text[at..].starts_with("boxed") { 5 } else { 4 };
+    for at in text.match_indices("box").flat_map(|(at, _)| box_name(text, at)) {
+        let (start, from) = at;
         let rest = text[from..].trim_start();
         let open = text.len() - rest.len();
         if rest.starts_with('{') {
@@ -107,6 +108,16 @@ fn boxed(text: &str) -> Option<Cow<'_, str>> {
     Some(if together.len() == 1 { Cow::Borrowed(together[0]) } else { Cow::Owned(together.join(" , ")) })
 }
 
+/// Where the command begins and ends whose name holds the "box" at `at`: `\boxed`, `\fbox`, `\framebox`.
+fn box_name(text: &str, at: usize) -> Option<(usize, usize)> {
+    for (before, name) in [("\\", "boxed"), ("\\f", "box"), ("\\frame", "box")] {
+        if text[..at].ends_with(before) && text[at..].starts_with(name) {
+            return Some((at - before.len(), at + name.len()));
+        }
+    }
+    None
+}
+
 /// Whether nothing but "and", "or" and commas stands there, and not nothing.
 fn joins(between: &str) -> bool {
     let mut words = between.to_ascii_lowercase();
@@ -132,15 +143,30 @@ fn behind_words(text: &str) -> Option<Cow<'_, str>> {
     // The end of a long text holds it; ASCII case does not change lengths.
     let lower = text.to_ascii_lowercase();
     let mut best = None;
-    for phrase in
-        ["answer is", "answer:", "answer =", "answer\u{2a}\u{2a}:", "answers are", "answer would be", "solution is"]
-    {
+    for phrase in [
+        "answer is",
+        "answer:",
+        "answer =",
+        "answer**:",
+        "answer __:",
+        "answers are",
+        "answer would be",
+        "solution is",
+        "solutions are",
+        "answer\u{ff1a}",
+        "answer equals",
+        "answer comes to",
+        "answer was",
+    ] {
         if let Some(at) = lower.rfind(phrase) {
             let end = at + phrase.len();
-            best = best.max(Some(end));
+            // Not in a text command of a formula.
+            if !text[end..].trim_start().starts_with('}') {
+                best = best.max(Some(end));
+            }
         }
     }
-    let rest = text[best?..].trim_start_matches([':', ' ', '*', '\n', '=']);
+    let rest = text[best?..].trim_start_matches([':', ' ', '*', '\n', '=', '\u{ff1a}']);
     let line = rest.lines().next().unwrap_or_default();
     let in_line = formulas_of_start(line);
     if let Some(formula) = in_line {
@@ -184,11 +210,34 @@ fn sentence(line: &str) -> &str {
     let bytes = line.as_bytes();
     for (at, byte) in bytes.iter().enumerate() {
         let next = bytes.get(at + 1);
-        if *byte == b'.' && next.is_none_or(u8::is_ascii_whitespace) && at > 0 {
+        if *byte == b'.' && next.is_none_or(u8::is_ascii_whitespace) && at > 0 && !abbreviates(&line[..at]) {
             return &line[..at];
         }
     }
     line
+}
+
+/// Whether a full stop behind the text ends a word and no sentence.
+fn abbreviates(text: &str) -> bool {
+    let word = text.rsplit(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default();
+    matches!(word, "Rs" | "Rp" | "Tk" | "Fr" | "No" | "approx" | "sq" | "cu" | "ca" | "i.e" | "e.g" | "e" | "g" | "St")
+        && text.len() - word.len() < 80
+}
+
+/// Whether what stands between two dollar signs is text between amounts of money: `$5 each, so 2 cost $10`.
+fn is_money(inner: &str, behind: Option<&u8>) -> bool {
+    if !inner.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
+        return false;
+    }
+    if behind.is_some_and(u8::is_ascii_digit) || (inner.ends_with(' ') && !inner.contains('\\')) {
+        return true;
+    }
+    let word = |word: &str| {
+        word.len() > 1 && word.bytes().all(|b| b.is_ascii_alphabetic()) && super::token::plain(word).is_none()
+    };
+    let unit = |word: &str| super::units::is_unit(word);
+    let words = inner.split(|c: char| c.is_whitespace() || c == ',').filter(|part| word(part) && !unit(part)).count();
+    words > 1 && !inner.contains('\\')
 }
 
 /// What stands between dollars, in `\(...\)` and in `\[...\]`, in order.
@@ -225,7 +274,12 @@ fn spans(text: &str) -> Vec<(usize, usize, &str)> {
             }
             continue;
         };
-        let inner = text.get(from..end).unwrap_or_default().trim();
+        let inner = text.get(from..end).unwrap_or_default();
+        if close == "$" && is_money(inner, bytes.get(end + 1)) {
+            at = from;
+            continue;
+        }
+        let inner = inner.trim();
         if !inner.is_empty() && inner.len() <= LONGEST {
             out.push((at, end + close.len(), inner));
         }
@@ -245,25 +299,6 @@ fn closing(bytes: &[u8], from: usize, close: &[u8]) -> Option<usize> {
         at += if bytes[at] == b'\\' { 2 } else { 1 };
     }
     None
-}
-
-/// The last number of the text.
-fn last_number(text: &str) -> Option<Cow<'_, str>> {
-    // Long texts: the last number stands near the end, if anywhere.
-    let mut start = text.len().saturating_sub(2000);
-    while !text.is_char_boundary(start) {
-        start += 1;
-    }
-    let tail = number::plain(&text[start..]);
-    let found = number::numbers(&tail).pop().map(|found| tail[found.start..found.end].to_owned());
-    match found {
-        Some(found) => Some(found.into()),
-        None if start > 0 => {
-            let plain = number::plain(text);
-            number::numbers(&plain).pop().map(|found| plain[found.start..found.end].to_owned().into())
-        }
-        None => None,
-    }
 }
 
 /// A letter of a multiple-choice answer.

@@ -1,11 +1,9 @@
 //! Text into tokens.
 
-use num_bigint::BigInt;
-use num_rational::BigRational;
-
 use super::exact::Exact;
 use super::node::{Edge, Relation};
-use super::token::{Lexed, Numeral, Token, character, command, plain};
+use super::token::{Lexed, Token, character, command, plain};
+use super::{layout, units};
 
 /// Most tokens of an answer.
 const MOST_TOKENS: usize = 4000;
@@ -26,13 +24,13 @@ pub(super) fn tokens(text: &str, decimal_comma: bool) -> Result<Vec<Lexed<'_>>, 
     Ok(all)
 }
 
-struct Lexer<'a> {
-    text: &'a str,
-    bytes: &'a [u8],
-    at: usize,
+pub(super) struct Lexer<'a> {
+    pub(super) text: &'a str,
+    pub(super) bytes: &'a [u8],
+    pub(super) at: usize,
     /// Open round and square brackets and sets: a comma separates there.
-    depth: usize,
-    decimal_comma: bool,
+    pub(super) depth: usize,
+    pub(super) decimal_comma: bool,
 }
 
 impl<'a> Lexer<'a> {
@@ -47,7 +45,7 @@ impl<'a> Lexer<'a> {
     fn next(&mut self) -> Result<Option<Lexed<'a>>, String> {
         let space = self.skip_space();
         let Some(&byte) = self.bytes.get(self.at) else { return Ok(None) };
-        if byte.is_ascii_digit() || (byte == b'.' && self.peek(1).is_ascii_digit()) {
+        if byte.is_ascii_digit() || (byte == b'.' && (self.peek(1).is_ascii_digit() || self.repeats())) {
             return Ok(Some(Lexed { token: self.number()?, space }));
         }
         if byte.is_ascii_alphabetic() {
@@ -95,7 +93,9 @@ impl<'a> Lexer<'a> {
             '|' => Token::Bar,
             ',' => Token::Comma,
             ';' => Token::Semicolon,
+            ':' if follows(b'=', self) => Token::Relation(Relation::Equal),
             ':' => Token::Colon,
+            '=' if follows(b'>', self) => Token::Hence,
             '=' => {
                 follows(b'=', self);
                 Token::Relation(Relation::Equal)
@@ -105,8 +105,12 @@ impl<'a> Lexer<'a> {
             '>' if follows(b'=', self) => Token::Relation(Relation::GreaterEqual),
             '>' => Token::Relation(Relation::Greater),
             '&' => Token::Cell,
-            '$' if self.peek(0).is_ascii_digit() => Token::Currency,
+            '$' if self.peek(0).is_ascii_digit() => Token::Currency("$"),
             '$' | '`' => Token::Nothing,
+            '.' if self.rest().starts_with("..") => {
+                self.at += 2;
+                Token::Dots
+            }
             '.' if self.rest().trim_start().is_empty() => Token::Nothing,
             other => character(other).ok_or_else(|| format!("`{other}` means nothing here"))?,
         };
@@ -158,6 +162,15 @@ impl<'a> Lexer<'a> {
         }
         let word = &self.text[start..self.at];
         if word.len() == 1 {
+            if self.peek(0) == b'\'' {
+                while self.peek(0) == b'\'' {
+                    self.at += 1;
+                }
+                return Token::Symbol(&self.text[start..self.at]);
+            }
+            if matches!(word, "x" | "X") && self.multiplies(start) {
+                return Token::Times;
+            }
             return match word {
                 "U" if self.depth == 0 && self.text[..start].trim_end().ends_with([')', ']', '}']) => Token::Union,
                 _ => Token::Symbol(word),
@@ -165,6 +178,13 @@ impl<'a> Lexer<'a> {
         }
         if let Some(token) = plain(word) {
             return token;
+        }
+        if word == "Matrix" && self.peek(0) == b'(' {
+            return Token::Nothing;
+        }
+        if let Some(currency) = units::currency(word, self.peek(0) == b'.') {
+            self.at += usize::from(self.peek(0) == b'.');
+            return Token::Currency(currency);
         }
         let lower = word.to_ascii_lowercase();
         if matches!(lower.as_str(), "sqrt" | "and" | "or" | "infinity" | "union")
@@ -175,12 +195,25 @@ impl<'a> Lexer<'a> {
         // `sinx`, `lnx`: the function, and the letter again.
         let (head, tail) = word.split_at(word.len() - 1);
         if tail.chars().all(|c| c.is_ascii_lowercase())
+            && !units::is_unit(word)
             && let Some(token @ Token::Function(_)) = plain(head)
         {
             self.at -= 1;
             return token;
         }
         Token::Word(word)
+    }
+
+    /// Whether the letter x at `start` stands for a sign of multiplication: `1.2 x 10^5`.
+    fn multiplies(&self, start: usize) -> bool {
+        let behind = self.rest().trim_start();
+        self.text[..start].trim_end().ends_with(|c: char| c.is_ascii_digit())
+            && ["10^", "10**", "10 ^"].iter().any(|ten| behind.starts_with(ten))
+    }
+
+    /// Whether repeating digits stand behind the point here: `.\overline{3}`.
+    fn repeats(&self) -> bool {
+        ["\\overline{", "\\bar{", "\\dot{"].iter().any(|mark| self.rest()[1..].starts_with(mark))
     }
 
     fn backslash(&mut self) -> Result<Token<'a>, String> {
@@ -191,7 +224,8 @@ impl<'a> Lexer<'a> {
         }
         let name = &self.text[start..self.at];
         if name.is_empty() {
-            let c = self.rest().chars().next().ok_or("it ends in a backslash")?;
+            // A space at the end is cut off with the others there.
+            let Some(c) = self.rest().chars().next() else { return Ok(Token::Nothing) };
             self.at += c.len_utf8();
             return Ok(match c {
                 '{' => {
@@ -204,25 +238,44 @@ impl<'a> Lexer<'a> {
                 }
                 '|' => Token::Bar,
                 '%' => Token::Percent,
-                '$' => Token::Currency,
-                '\\' => Token::Row,
-                '(' | ')' | '[' | ']' | '&' | '#' => Token::Nothing,
+                '$' => Token::Currency("$"),
+                '\\' => {
+                    self.row();
+                    Token::Row
+                }
+                '&' => Token::Cell,
+                '(' | ')' | '[' | ']' | '#' | '/' => Token::Nothing,
                 '_' => Token::Underscore,
                 other => return Err(format!("`\\{other}` means nothing here")),
             });
         }
         match name {
-            "text" | "mbox" | "textbf" | "textit" | "textrm" | "textnormal" | "mathrm" | "operatorname" | "hbox"
-            | "emph" | "texttt" | "mathsf" | "textsf" | "mathtt" => {
-                self.skip_star().group().map(|text| match text.trim() {
-                    "e" if name == "mathrm" => Token::Symbol("e"),
-                    "i" if name == "mathrm" => Token::Symbol("i"),
-                    other if name == "operatorname" || name == "mathrm" => plain(other).unwrap_or(Token::Text(text)),
-                    _ => Token::Text(text),
-                })
-            }
-            "mathbb" | "Bbb" => match self.group()?.trim() {
+            "text"
+            | "mbox"
+            | "textbf"
+            | "textit"
+            | "textrm"
+            | "textnormal"
+            | "mathrm"
+            | "operatorname"
+            | "hbox"
+            | "emph"
+            | "texttt"
+            | "mathsf"
+            | "textsf"
+            | "mathtt"
+            | "textsc"
+            | "textmd"
+            | "textup"
+            | "rmtext"
+            | "operatornamewithlimits"
+            | "mathop" => self.text_command(start, name),
+            "mathbb" | "Bbb" | "mathbf" if self.sets(name) => match self.group()?.trim() {
                 "R" => Ok(Token::Reals),
+                "Z" => Ok(Token::Symbol("ℤ")),
+                "N" => Ok(Token::Symbol("ℕ")),
+                "Q" => Ok(Token::Symbol("ℚ")),
+                "C" => Ok(Token::Symbol("ℂ")),
                 other => Err(format!("the set `{other}` is not known")),
             },
             "begin" => self.group().map(|name| {
@@ -240,6 +293,26 @@ impl<'a> Lexer<'a> {
                 }
                 Ok(Token::Nothing)
             }
+            "cr" => Ok(Token::Row),
+            "not" => self.negated(),
+            "prime" => Err("a derivative is not known".to_owned()),
+            // A segment; of anything else it may be the conjugate.
+            "overline" | "widehat" | "overrightarrow" | "vec" => {
+                let start = self.at;
+                let inner = self.group()?;
+                let named = inner.len() == 2 && inner.bytes().all(|b| b.is_ascii_uppercase());
+                self.at = start;
+                if named { Ok(Token::Nothing) } else { Err(format!("`\\{name}` of this is not known")) }
+            }
+            "pod" | "pmod" => self.group().map(Token::Modulo),
+            "mod" | "bmod" => Ok(Token::Word("mod")),
+            name if let Some(count @ 1..) = layout::arguments(name) => {
+                self.skip_star();
+                for _ in 0..count {
+                    self.group()?;
+                }
+                Ok(Token::Nothing)
+            }
             name => {
                 let token = command(name).ok_or_else(|| format!("the command `\\{name}` is not known"))?;
                 match token {
@@ -249,6 +322,69 @@ impl<'a> Lexer<'a> {
                 }
                 Ok(token)
             }
+        }
+    }
+
+    /// What a text command holds: a text, unless it is mathematics, which is read in its place.
+    fn text_command(&mut self, start: usize, name: &str) -> Result<Token<'a>, String> {
+        self.skip_star();
+        let inside = self.at;
+        let text = self.group()?;
+        let trimmed = text.trim();
+        let roman = matches!(name, "operatorname" | "mathrm" | "mathop" | "operatornamewithlimits");
+        match trimmed {
+            "e" if name == "mathrm" => return Ok(Token::Symbol("e")),
+            "i" if name == "mathrm" => return Ok(Token::Symbol("i")),
+            "\\%" | "%" => return Ok(Token::Percent),
+            "\\$" | "$" => return Ok(Token::Currency("$")),
+            "^\\circ" | "^{\\circ}" | "°" | "\\textdegree" => return Ok(Token::Degree),
+            _ => {}
+        }
+        if trimmed.bytes().all(|b| matches!(b, b'.' | b'!' | b'?' | b'\'' | b'"')) {
+            return Ok(Token::Nothing);
+        }
+        if roman && let Some(token) = plain(trimmed) {
+            return Ok(token);
+        }
+        // `\text{arctan}(2)`
+        let applied = matches!(self.peek(0), b'(' | b'{' | b'\\' | b'^' | b'_' | b'0'..=b'9');
+        if applied && let Some(token @ (Token::Function(_) | Token::Cis)) = plain(text) {
+            return Ok(token);
+        }
+        // All of an answer in a text command may be a label.
+        let alone = start == 1 && self.at == self.text.len() && trimmed.bytes().all(|b| b.is_ascii_digit());
+        if self.bytes[inside..].starts_with(b"{") && !alone && !units::is_unit(text) && layout::is_mathematics(text) {
+            self.at = inside;
+            return Ok(Token::Nothing);
+        }
+        Ok(Token::Text(text))
+    }
+
+    /// Whether the letter here is a set's: `\mathbf{R}` may be, other bold letters are themselves.
+    fn sets(&self, name: &str) -> bool {
+        name != "mathbf" || ["{R}", "{Z}", "{N}", "{Q}"].iter().any(|set| self.rest().starts_with(set))
+    }
+
+    /// `\not=` and `\not\in`.
+    fn negated(&mut self) -> Result<Token<'a>, String> {
+        self.skip_space();
+        if self.peek(0) == b'=' {
+            self.at += 1;
+            return Ok(Token::Relation(Relation::NotEqual));
+        }
+        Err("`\\not` of this is not known".to_owned())
+    }
+
+    /// The space below a row: `\\[4pt]`.
+    fn row(&mut self) {
+        let rest = self.rest();
+        let Some(inner) = rest.strip_prefix('[') else { return };
+        let Some(long) = inner.find(']').filter(|long| *long <= 12) else { return };
+        let length = inner[..long].trim();
+        let number = length.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+        let unit = ["pt", "em", "ex", "mm", "cm", "in", "px", "mu", "sp"].contains(&&length[number.len()..]);
+        if unit && number.trim().parse::<f64>().is_ok() {
+            self.at += long + 2;
         }
     }
 
@@ -271,102 +407,17 @@ impl<'a> Lexer<'a> {
         self.at = end + 1;
         Ok(inner)
     }
+}
 
-    /// Digits from `at` on.
-    fn run(&self, at: usize) -> usize {
-        at + self.bytes[at.min(self.bytes.len())..].iter().take_while(|b| b.is_ascii_digit()).count()
-    }
-
-    /// The length of a separator of thousands at `at`, if exactly three digits follow it.
-    fn separator(&self, at: usize) -> Option<usize> {
-        let rest = &self.bytes[at..];
-        let spaced = |from: usize| from + rest[from.min(rest.len())..].iter().take_while(|b| **b == b' ').count();
-        let long = if [&b"{,}"[..], b",\\!"].iter().any(|mark| rest.starts_with(mark)) || rest.starts_with(b",\\,") {
-            spaced(3)
-        } else if rest.starts_with(b"\\,") {
-            2
-        } else if rest.starts_with(b"\xe2\x80\xaf") || rest.starts_with(b"\xe2\x80\x89") {
-            3
-        } else if rest.starts_with(b"\xc2\xa0") {
-            2
-        } else {
-            match rest.first() {
-                Some(b',') if self.depth == 0 && !self.decimal_comma => 1,
-                Some(b'.') if self.decimal_comma => 1,
-                Some(b' ') if self.depth == 0 => 1,
-                _ => return None,
-            }
-        };
-        let end = self.run(at + long);
-        let fraction = rest[0] == b' ' && self.bytes.get(end) == Some(&b'/');
-        (end == at + long + 3 && !fraction).then_some(long)
-    }
-
-    fn number(&mut self) -> Result<Token<'a>, String> {
-        let start = self.at;
-        let mut end = self.run(start);
-        let mut digits = std::borrow::Cow::Borrowed(&self.text[start..end]);
-        let mut bare = true;
-        if (1..=3).contains(&digits.len()) && !digits.starts_with('0') {
-            while let Some(long) = self.separator(end) {
-                digits.to_mut().push_str(&self.text[end + long..end + long + 3]);
-                end += long + 3;
-                bare = false;
-            }
-        }
-        let point = self.bytes.get(end) == Some(&if self.decimal_comma { b',' } else { b'.' });
-        let mut places = None;
-        if point {
-            let to = self.run(end + 1);
-            if to > end + 1 {
-                digits.to_mut().push_str(&self.text[end + 1..to]);
-                places = Some((to - end - 1) as u32);
-                end = to;
-            }
-            let after = if places.is_some() { end } else { end + 1 };
-            if let Some(repeating) = self.repeating(after) {
-                return self.periodic(&digits, places.unwrap_or(0), repeating);
-            }
-        }
-        let mut exponent = 0_i64;
-        if matches!(self.bytes.get(end), Some(b'e' | b'E')) {
-            let signed = usize::from(matches!(self.bytes.get(end + 1), Some(b'+' | b'-')));
-            let to = self.run(end + 1 + signed);
-            if to > end + 1 + signed && !self.bytes.get(to).is_some_and(u8::is_ascii_alphabetic) {
-                let power: i64 = self.text[end + 1 + signed..to].parse().unwrap_or(i64::MAX / 4);
-                exponent = if self.bytes[end + 1] == b'-' { -power } else { power };
-                end = to;
-                bare = false;
-            }
-        }
-        self.at = end;
-        let value = Exact::decimal(&digits, places.unwrap_or(0), exponent).ok_or("a number is too large")?;
-        let significant = digits.trim_start_matches('0').len() as u32;
-        let digits = (bare && places.is_none()).then(|| &self.text[start..end]);
-        Ok(Token::Number(Numeral { value, places, significant, digits }))
-    }
-
-    /// The digits of `\overline{12}` at `at`, and where it ends.
-    fn repeating(&self, at: usize) -> Option<(&'a str, usize)> {
-        let rest = self.text.get(at..)?;
-        let inner = rest.strip_prefix("\\overline{").or_else(|| rest.strip_prefix("\\overline "))?;
-        let long = inner.bytes().take_while(u8::is_ascii_digit).count();
-        let closed = usize::from(inner[long..].starts_with('}'));
-        ((1..=200).contains(&long)).then(|| (&inner[..long], at + "\\overline{".len() + long + closed))
-    }
-
-    /// A decimal whose digits repeat.
-    fn periodic(&mut self, digits: &str, places: u32, (period, end): (&str, usize)) -> Result<Token<'a>, String> {
-        if digits.len() > 200 {
-            return Err("a number is too large".to_owned());
-        }
-        self.at = end;
-        let whole = |text: &str| BigInt::parse_bytes(text.as_bytes(), 10).unwrap_or_default();
-        let ten = |power: u32| BigInt::from(10).pow(power);
-        let nines = ten(period.len() as u32) - 1;
-        let value = BigRational::new(whole(digits) * &nines + whole(period), nines * ten(places));
-        Ok(Token::Number(Numeral { value: Exact::from_big(value), places: None, significant: 0, digits: None }))
-    }
+/// A whole number with separators after hundreds of thousands: `1,00,000`.
+pub(super) fn lakhs(text: &str) -> Option<Exact> {
+    let mut parts = text.trim().split(',');
+    let first = parts.next().filter(|part| (1..=2).contains(&part.len()))?;
+    let rest: Vec<&str> = parts.collect();
+    let (last, between) = rest.split_last()?;
+    let sized = !between.is_empty() && last.len() == 3 && between.iter().all(|part| part.len() == 2);
+    let digits = format!("{first}{}", rest.concat());
+    (sized && digits.bytes().all(|b| b.is_ascii_digit())).then(|| Exact::decimal(&digits, 0, 0))?
 }
 
 /// Where the brace at `open` is closed; escaped braces do not count.

@@ -1,6 +1,7 @@
 //! The mathematics an answer ends in, compared exactly.
 
 mod ball;
+mod brackets;
 mod canon;
 mod compare;
 mod complex;
@@ -9,16 +10,24 @@ mod evaluate;
 mod exact;
 mod extract;
 mod form;
+mod layout;
 mod lexer;
+mod matrix;
+mod measure;
+mod named;
 mod node;
+mod numbers;
+mod numeral;
 mod parser;
 mod policy;
 mod poly;
+mod prose;
 mod region;
 mod relation;
 mod same;
 mod term;
 mod token;
+mod units;
 mod verify;
 mod words;
 

@@ -1,6 +1,7 @@
 //! What an answer says, as it was read: numbers, formulas and the shapes made of them.
 
 use super::exact::Exact;
+use super::units::Product;
 
 /// A piece of mathematics.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,6 +57,8 @@ pub(super) struct Decimal {
     pub(super) places: u32,
     /// Digits from the first that is not zero on.
     pub(super) significant: u32,
+    /// An ellipsis follows: the value is another, which is written so far.
+    pub(super) cut: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,6 +86,8 @@ pub(super) enum Edge {
     Round,
     Square,
     Angle,
+    /// `]` that opens and `[` that closes: the end is not part of the interval.
+    Outward,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -110,6 +115,10 @@ pub(super) enum Relation {
     Greater,
     GreaterEqual,
     In,
+    /// Equal up to multiples of what stands behind "mod".
+    Congruent,
+    /// Equal after rounding.
+    Near,
 }
 
 impl Relation {
@@ -165,8 +174,10 @@ pub(super) enum Function {
 /// A unit behind a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Unit {
-    /// One of the table, with its power.
-    Known(&'static str, u8),
+    /// Units of the table.
+    Known(Product),
+    /// What a congruence counts by, as it is written.
+    Modulo(Box<str>),
     /// Words that count or name something.
     Other,
 }
@@ -197,8 +208,25 @@ impl Node {
     pub(super) fn number(&self) -> Option<&Exact> {
         match self {
             Self::Number(value) => Some(value),
-            Self::Decimal(decimal) => Some(&decimal.value),
+            Self::Decimal(decimal) if !decimal.cut => Some(&decimal.value),
             _ => None,
+        }
+    }
+
+    /// The formula with the variable `to` for the variable `from`.
+    pub(super) fn renamed(&self, from: &str, to: &str) -> Self {
+        let all = |items: &[Self]| items.iter().map(|item| item.renamed(from, to)).collect::<Vec<_>>();
+        let pair = |pair: &(Self, Self)| Box::new((pair.0.renamed(from, to), pair.1.renamed(from, to)));
+        match self {
+            Self::Symbol(name) if **name == *from => Self::Symbol(to.into()),
+            Self::Sum(items) => Self::Sum(all(items)),
+            Self::Product(items) => Self::Product(all(items)),
+            Self::Call(function, items) => Self::Call(*function, all(items)),
+            Self::List(items) => Self::List(all(items)),
+            Self::Power(inner) => Self::Power(pair(inner)),
+            Self::Root(inner) => Self::Root(pair(inner)),
+            Self::PlusMinus(lower, inner) => Self::PlusMinus(*lower, Box::new(inner.renamed(from, to))),
+            other => other.clone(),
         }
     }
 

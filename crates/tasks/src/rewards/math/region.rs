@@ -118,22 +118,38 @@ impl Region {
                 })
             }
             Node::Relation(pair) => Self::of_chain(&pair.0, &pair.1, effort)?,
-            // `x < -1` or `x > 1`
-            Node::List(items) => {
-                let mut all: Option<Self> = None;
-                for item in items {
-                    let Node::Relation(_) = item else { return Ok(None) };
-                    let Some(next) = Self::read(item, effort)? else { return Ok(None) };
-                    all = Some(match all {
-                        None => next,
-                        Some(before) if before.variable == next.variable => before.union(&next, effort)?,
-                        Some(_) => return Ok(None),
-                    });
-                }
-                all
-            }
+            Node::List(items) => Self::of_list(items, effort)?,
             _ => None,
         })
+    }
+
+    /// What several relations or intervals say together. Relations that hold at once for some number narrow one
+    /// another (`x > 1, x < 3`); others are cases (`x < -1, x > 1`).
+    fn of_list(items: &[Node], effort: &Effort) -> Result<Option<Self>, Halt> {
+        let mut parts = Vec::with_capacity(items.len());
+        for item in items {
+            let certain = match item {
+                Node::Relation(_) => true,
+                Node::Bracket(bracket) => super::relation::is_interval(bracket),
+                _ => false,
+            };
+            match Self::read(item, effort)? {
+                Some(part) if certain && parts.len() < MOST => parts.push(part),
+                _ => return Ok(None),
+            }
+        }
+        if parts.iter().any(|part| part.variable != parts[0].variable) {
+            return Ok(None);
+        }
+        let Some(first) = parts.first() else { return Ok(None) };
+        let (mut both, mut either) = (first.clone(), first.clone());
+        for part in &parts[1..] {
+            both = both.intersection(part, effort)?;
+            either = either.union(part, effort)?;
+        }
+        let relations = items.iter().all(|item| matches!(item, Node::Relation(_)));
+        let all = if relations && !both.pieces.is_empty() { both } else { either };
+        Ok(Some(Self { variable: first.variable.clone(), ..all }))
     }
 
     fn of_chain(first: &Node, rest: &[(Relation, Node)], effort: &Effort) -> Result<Option<Self>, Halt> {
@@ -206,7 +222,7 @@ impl Region {
             Relation::Equal => {
                 vec![Piece { low: at.clone(), with_low: true, high: at.clone(), with_high: true }]
             }
-            Relation::In => return Ok(None),
+            Relation::In | Relation::Congruent | Relation::Near => return Ok(None),
         };
         Ok(Some(Self { pieces, variable: Some(name) }))
     }

@@ -38,7 +38,9 @@ pub(super) fn same(comparison: &Comparison<'_>, gold: &Node, answer: &Node) -> R
         (Node::Relation(chain), other) => {
             match (&chain.0, &chain.1[..]) {
                 // `x = \pm 2` and the like are lists.
-                (name, [(Relation::Equal, value)]) if is_name(name) && comparison.same(value, other)? => {
+                (name, [(Relation::Equal | Relation::Congruent, value)])
+                    if is_name(name) && comparison.same(value, other)? =>
+                {
                     return Ok(true);
                 }
                 (_, [(Relation::In, set)]) => return comparison.same(set, other),
@@ -100,19 +102,47 @@ fn settled(comparison: &Comparison<'_>, node: &Node) -> Result<Node, Halt> {
 /// Whether an equation with this on its left only gives something a name: a variable, or `f(x)`.
 fn is_name(node: &Node) -> bool {
     match node {
-        Node::Symbol(_) => true,
-        Node::Product(factors) => {
-            matches!(&factors[..], [Node::Symbol(name), Node::Symbol(_)] if name.len() == 1)
-        }
+        // What could not be read names what stands on the right, too.
+        Node::Symbol(_) | Node::Text(_) => true,
+        // `f(x)`, `f'(x)`, and `AB` for a length.
+        Node::Product(factors) => match &factors[..] {
+            [Node::Symbol(name), Node::Symbol(_)] => name.trim_end_matches('\'').len() == 1,
+            [Node::Symbol(angle), rest @ ..] if matches!(&**angle, "angle" | "triangle") => rest.iter().all(is_name),
+            _ => false,
+        },
+        Node::Bracket(names) => names.items.iter().all(|name| matches!(name, Node::Symbol(_))),
         _ => false,
     }
 }
 
 /// Whether a bracket can only be an interval: its ends differ in kind, are square, or one is infinite.
-fn is_interval(bracket: &Bracket) -> bool {
+pub(super) fn is_interval(bracket: &Bracket) -> bool {
     let infinite = |node: &Node| node.any(&|node| matches!(node, Node::Constant(Constant::Infinity)));
     bracket.items.len() == 2
-        && (bracket.open == Edge::Square || bracket.close == Edge::Square || bracket.items.iter().any(infinite))
+        && bracket.open != Edge::Angle
+        && (bracket.open != Edge::Round || bracket.close != Edge::Round || bracket.items.iter().any(infinite))
+}
+
+/// The right side of an answer that gives the gold answer's function under another name: `f(t)` for `f(x)`, and
+/// `y` for `f(x)` or the other way round.
+fn under_another_name(gold: &Node, answer: &Node, right: &Node) -> Option<Node> {
+    let function = |node: &Node| match node {
+        Node::Product(factors) => match &factors[..] {
+            [Node::Symbol(name), Node::Symbol(variable)] if name.len() == 1 => Some((name.clone(), variable.clone())),
+            _ => None,
+        },
+        _ => None,
+    };
+    let is_y = |node: &Node| matches!(node, Node::Symbol(name) if **name == *"y");
+    match (function(gold), function(answer)) {
+        (Some((f, x)), Some((g, t))) if f == g && x != t => {
+            let used = right.any(&|node| matches!(node, Node::Symbol(name) if *name == x));
+            (!used).then(|| right.renamed(&t, &x))
+        }
+        (Some(_), None) if is_y(answer) => Some(right.clone()),
+        (None, Some(_)) if is_y(gold) => Some(right.clone()),
+        _ => None,
+    }
 }
 
 type Side<'n> = (&'n Node, Relation, &'n Node);
@@ -120,9 +150,14 @@ type Side<'n> = (&'n Node, Relation, &'n Node);
 /// Two relations of one sign each: the same up to a factor on both sides.
 fn pair(comparison: &Comparison<'_>, gold: Side<'_>, answer: Side<'_>) -> Result<bool, Halt> {
     let (left, right) = (gold.1, answer.1);
-    let equations = |r: Relation| matches!(r, Relation::Equal | Relation::NotEqual);
+    let equations = |r: Relation| matches!(r, Relation::Equal | Relation::NotEqual | Relation::Congruent);
     if equations(left) != equations(right) || (equations(left) && left != right) {
         return Ok(false);
+    }
+    if left == Relation::Equal
+        && let Some(other) = under_another_name(gold.0, answer.0, answer.2)
+    {
+        return comparison.same(gold.2, &other);
     }
     // Sets, points and so on on the right are compared as they are.
     if comparison.same(gold.0, answer.0)? && left == right {

@@ -1,8 +1,8 @@
 //! What a sum's terms are made of.
 
 use super::exact::Exact;
-use super::node::{Based, Constant, Decimal, Edge, Function, Matrix, Node};
-use super::parser::{End, Parser, Read};
+use super::node::{Based, Constant, Decimal, Edge, Function, Node};
+use super::parser::{End, Letters, Parser, Read};
 use super::token::{Numeral, Token};
 use super::words::{self, Meaning};
 
@@ -12,12 +12,15 @@ impl<'a> Parser<'_, 'a> {
         let start = self.at;
         let mut inverse = false;
         loop {
-            let mut factor = self.signed_power()?;
             // `3\frac{1}{2}`, `3 1/2`: a whole number and a part of one.
-            if factors.len() == 1 && !inverse && self.mixed(start, &factor) {
-                let whole = factors.remove(0);
-                factor = Node::Sum(vec![whole, factor]);
-            }
+            let mixed = if factors.len() == 1 && !inverse && self.mixes(start) { self.fraction()? } else { None };
+            let mut factor = match mixed {
+                Some(part) => {
+                    let whole = factors.remove(0);
+                    self.powers(Node::Sum(vec![whole, part]))?
+                }
+                None => self.signed_power()?,
+            };
             if inverse {
                 factor = Node::Power(Box::new((factor, Node::int(-1))));
             }
@@ -33,7 +36,8 @@ impl<'a> Parser<'_, 'a> {
                 }
                 _ => {
                     inverse = false;
-                    if self.unit_follows(start) || !self.implicit() {
+                    if self.modulo_follows() || self.condition_follows() || self.unit_follows(start) || !self.implicit()
+                    {
                         break;
                     }
                 }
@@ -42,75 +46,31 @@ impl<'a> Parser<'_, 'a> {
         Ok(if factors.len() == 1 { factors.remove(0) } else { Node::Product(factors) })
     }
 
-    /// Whether the factor just read is the fraction of a mixed number that begins at `start`.
-    fn mixed(&self, start: usize, factor: &Node) -> bool {
-        let whole = |at: usize| match self.tokens.get(at).map(|lexed| &lexed.token) {
-            Some(Token::Number(number)) => number.digits.is_some(),
+    /// Whether a whole number, which begins at `start`, and a fraction behind it may be a mixed number.
+    fn mixes(&self, start: usize) -> bool {
+        let whole = match self.tokens.get(start).map(|lexed| &lexed.token) {
+            Some(Token::Number(number)) => number.digits.is_some() && self.at == start + 1,
             _ => false,
         };
-        whole(start)
-            && self.tokens.get(start + 1).is_some_and(|next| match next.token {
-                Token::Fraction => true,
-                // Read by `plain_fraction`.
-                Token::Number(_) => next.space,
-                _ => false,
-            })
-            && is_proper(factor)
+        whole && (self.peek() == Some(&Token::Fraction) || self.plain_fraction())
     }
 
-    /// Reads units and other words behind a value; whether there were any.
-    fn unit_follows(&mut self, start: usize) -> bool {
-        let mut any = false;
-        let mut square = None;
-        // `no idea` is no amount of ideas.
-        let counts = self.tokens[start..self.at].iter().any(|lexed| matches!(lexed.token, Token::Number(_)));
-        // A letter alone is a variable; `\text{m}` is a text.
-        while let Some((text, tied)) = match self.peek() {
-            Some(Token::Text(text)) => Some((*text, false)),
-            Some(Token::Word(word)) => Some((*word, !self.spaced())),
-            _ => None,
-        } {
-            match words::meaning(text) {
-                Meaning::Separator => break,
-                Meaning::Unit(unit, power) => {
-                    let power = square.take().unwrap_or(power);
-                    self.unit = Some(super::node::Unit::Known(unit, power));
-                }
-                Meaning::Power(power) => square = Some(power),
-                Meaning::Other
-                    if !tied
-                        && (any || words::may_name(text))
-                        && (counts || matches!(self.peek(), Some(Token::Text(_)))) =>
-                {
-                    if self.unit.is_none() {
-                        self.unit = Some(super::node::Unit::Other);
-                    }
-                }
-                _ => break,
-            }
-            self.at += 1;
-            any = true;
-            self.unit_power();
-        }
-        any
-    }
-
-    /// `^2` behind a unit.
-    fn unit_power(&mut self) {
-        let power = match (self.peek(), self.ahead(1), self.ahead(2), self.ahead(3)) {
-            (Some(Token::Superscript(power)), ..) => Some((*power, 1)),
-            (Some(Token::Caret), Some(Token::Number(number)), ..) => number.value.as_i64().map(|power| (power, 2)),
-            (Some(Token::Caret), Some(Token::BraceOpen), Some(Token::Number(number)), Some(Token::BraceClose)) => {
-                number.value.as_i64().map(|power| (power, 4))
-            }
-            _ => None,
+    /// The fraction of a mixed number; `None`, and nothing is read, where what stands here is none.
+    fn fraction(&mut self) -> Result<Option<Node>, String> {
+        let at = self.at;
+        let node = if self.plain_fraction() { self.written_fraction()? } else { self.atom()? };
+        // An exponent or factorial belongs to the fraction.
+        let angle = match (self.ahead(1), self.ahead(2)) {
+            (Some(Token::Degree), _) => true,
+            (Some(Token::BraceOpen), Some(Token::Degree)) => true,
+            _ => false,
         };
-        if let Some((power @ 1..=9, long)) = power {
-            self.at += long;
-            if let Some(super::node::Unit::Known(_, old)) = &mut self.unit {
-                *old = power as u8;
-            }
+        let raised = matches!(self.peek(), Some(Token::Caret)) && !angle || self.peek() == Some(&Token::Bang);
+        if is_proper(&node) && !raised {
+            return Ok(Some(node));
         }
+        self.at = at;
+        Ok(None)
     }
 
     /// Whether a factor follows without a sign of multiplication.
@@ -132,13 +92,14 @@ impl<'a> Parser<'_, 'a> {
                 | Token::Constant(_)
                 | Token::Function(_)
                 | Token::Fraction
-                | Token::Root
+                | Token::Root(_)
+                | Token::Cis
                 | Token::Binomial
                 | Token::Open(_)
                 | Token::BraceOpen
                 | Token::Floor(true)
                 | Token::Ceil(true)
-                | Token::Currency,
+                | Token::Currency(_),
             ) => true,
             Some(Token::Bar) => self.bars == 0,
             _ => false,
@@ -159,29 +120,31 @@ impl<'a> Parser<'_, 'a> {
     fn signed_power(&mut self) -> Read {
         // `2 \cdot -3`
         let mut negative = false;
-        while let Some(Token::Minus | Token::Plus | Token::Currency) = self.peek() {
-            match self.peek() {
-                Some(Token::Minus) => negative = !negative,
-                Some(Token::Currency) => self.unit = Some(words::CURRENCY),
+        while let Some(token @ (Token::Minus | Token::Plus | Token::Currency(_))) = self.peek() {
+            match token {
+                Token::Minus => negative = !negative,
+                Token::Currency(name) => self.unit = Some(super::node::Unit::Known(vec![(*name, 1)])),
                 _ => {}
             }
             self.at += 1;
         }
-        if self.plain_fraction() {
-            let (Some(Token::Number(top)), Some(Token::Number(bottom))) = (self.peek(), self.ahead(2)) else {
-                return Err("a fraction is broken".to_owned());
-            };
-            if bottom.value.is_zero() {
-                return Err("a fraction is over zero".to_owned());
-            }
-            self.at += 3;
-            return Ok(Node::Product(vec![
-                Node::Number(top.value.clone()),
-                Node::Power(Box::new((Node::Number(bottom.value.clone()), Node::int(-1)))),
-            ]));
-        }
-        let node = self.power()?;
+        let node = if self.plain_fraction() { self.written_fraction()? } else { self.power()? };
         Ok(if negative { node.negated() } else { node })
+    }
+
+    /// `1/2` behind a whole number.
+    fn written_fraction(&mut self) -> Read {
+        let (Some(Token::Number(top)), Some(Token::Number(bottom))) = (self.peek(), self.ahead(2)) else {
+            return Err("a fraction is broken".to_owned());
+        };
+        if bottom.value.is_zero() {
+            return Err("a fraction is over zero".to_owned());
+        }
+        self.at += 3;
+        Ok(Node::Product(vec![
+            Node::Number(top.value.clone()),
+            Node::Power(Box::new((Node::Number(bottom.value.clone()), Node::int(-1)))),
+        ]))
     }
 
     pub(super) fn power(&mut self) -> Read {
@@ -190,7 +153,7 @@ impl<'a> Parser<'_, 'a> {
     }
 
     /// Exponents, factorials, percent and degree signs behind `node`.
-    fn powers(&mut self, mut node: Node) -> Read {
+    pub(super) fn powers(&mut self, mut node: Node) -> Read {
         let mut count = 0;
         loop {
             count += 1;
@@ -204,7 +167,6 @@ impl<'a> Parser<'_, 'a> {
                     node = Node::Percent(Box::new(node));
                 }
                 Some(Token::Degree) => node = Node::Degrees(Box::new(node)),
-                Some(Token::Superscript(power)) => node = Node::Power(Box::new((node, Node::int(*power)))),
                 Some(Token::Caret) => {
                     self.at += 1;
                     if self.take(&Token::Degree) {
@@ -242,7 +204,10 @@ impl<'a> Parser<'_, 'a> {
         Ok(if negative { node.negated() } else { node })
     }
 
-    fn atom(&mut self) -> Read {
+    pub(super) fn atom(&mut self) -> Read {
+        if let Some(chosen) = self.chosen()? {
+            return Ok(chosen);
+        }
         let token = self.peek().ok_or("it ends where a value should follow")?;
         self.at += 1;
         match token {
@@ -258,7 +223,8 @@ impl<'a> Parser<'_, 'a> {
                 let (top, bottom) = parser.pair()?;
                 Ok(Node::Product(vec![top, Node::Power(Box::new((bottom, Node::int(-1))))]))
             }),
-            Token::Root => self.nested(Self::root),
+            Token::Root(degree) => self.nested(|parser| parser.root(*degree)),
+            Token::Cis => self.nested(Self::cis),
             Token::Binomial => self.nested(|parser| {
                 if parser.take(&Token::Open(Edge::Round)) {
                     let items = parser.items(End::Bracket)?;
@@ -271,11 +237,6 @@ impl<'a> Parser<'_, 'a> {
             Token::Open(edge) => self.bracket(*edge),
             Token::BraceOpen => self.nested(|parser| {
                 let mut items = parser.items(End::Brace)?;
-                if items.len() == 1 && parser.take(&Token::Choose) {
-                    items.push(parser.list(End::Brace)?);
-                    parser.expect(&Token::BraceClose)?;
-                    return Ok(Node::Call(Function::Binomial, items));
-                }
                 parser.expect(&Token::BraceClose)?;
                 Ok(if items.len() == 1 { items.remove(0) } else { Node::Set(items) })
             }),
@@ -298,7 +259,7 @@ impl<'a> Parser<'_, 'a> {
                 Ok(Node::Call(Function::Ceil, vec![inner]))
             }),
             Token::Empty => Ok(Node::Empty),
-            Token::Reals => Ok(Node::Reals),
+            Token::Reals => Ok(self.reals()),
             Token::Begin(name) => self.nested(|parser| parser.matrix(name)),
             other => Err(format!("{other:?} stands where a value should")),
         }
@@ -324,9 +285,20 @@ impl<'a> Parser<'_, 'a> {
                 return Ok(Node::Based(Box::new(Based { digits: digits.trim_start_matches('0').into(), base })));
             }
         }
+        let value = match (self.letters, self.peek()) {
+            (Letters::Units, Some(Token::Symbol("k" | "K"))) if !self.spaced() => Some(1000),
+            (Letters::Units, Some(Token::Symbol("M"))) if !self.spaced() => Some(1_000_000),
+            _ => None,
+        };
+        if let Some(times) = value {
+            self.at += 1;
+            return Ok(Node::Product(vec![Node::Number(number.value.clone()), Node::int(times)]));
+        }
         let value = number.value.clone();
         Ok(match number.places {
-            Some(places) => Node::Decimal(Box::new(Decimal { value, places, significant: number.significant })),
+            Some(places) => {
+                Node::Decimal(Box::new(Decimal { value, places, significant: number.significant, cut: number.cut }))
+            }
             None => Node::Number(value),
         })
     }
@@ -392,7 +364,7 @@ impl<'a> Parser<'_, 'a> {
     }
 
     /// A command's argument: a group, or one digit or letter.
-    fn argument(&mut self) -> Read {
+    pub(super) fn argument(&mut self) -> Read {
         match self.peek() {
             Some(Token::Number(number)) if number.digits.is_none_or(|digits| digits.len() > 1) => {
                 Err("an argument of more than one digit stands without braces".to_owned())
@@ -419,7 +391,7 @@ impl<'a> Parser<'_, 'a> {
         }
     }
 
-    fn root(&mut self) -> Read {
+    fn root(&mut self, usual: i64) -> Read {
         let degree = if self.take(&Token::Open(Edge::Square)) {
             let degree = self.sum()?;
             self.expect(&Token::Close(Edge::Square))?;
@@ -435,7 +407,7 @@ impl<'a> Parser<'_, 'a> {
         };
         Ok(match degree {
             Some(degree) => Node::Root(Box::new((inner, degree))),
-            None => Node::Root(Box::new((inner, Node::int(2)))),
+            None => Node::Root(Box::new((inner, Node::int(usual)))),
         })
     }
 
@@ -480,7 +452,7 @@ impl<'a> Parser<'_, 'a> {
         })
     }
 
-    fn arguments(&mut self, function: Function) -> Result<Vec<Node>, String> {
+    pub(super) fn arguments(&mut self, function: Function) -> Result<Vec<Node>, String> {
         use Function::{Binomial, Gcd, Lcm, Max, Min};
         if self.peek() == Some(&Token::Open(Edge::Round)) {
             self.at += 1;
@@ -506,7 +478,7 @@ impl<'a> Parser<'_, 'a> {
                     Token::Symbol(_)
                     | Token::Constant(_)
                     | Token::Fraction
-                    | Token::Root
+                    | Token::Root(_)
                     | Token::Number(_)
                     | Token::BraceOpen,
                 ) if self.implicit() => {}
@@ -517,49 +489,6 @@ impl<'a> Parser<'_, 'a> {
             factors.push(if inverse { Node::Power(Box::new((factor, Node::int(-1)))) } else { factor });
         }
         Ok(vec![if factors.len() == 1 { factors.remove(0) } else { Node::Product(factors) }])
-    }
-
-    fn matrix(&mut self, name: &str) -> Read {
-        let kind = name.trim_end_matches('*');
-        if !matches!(
-            kind,
-            "pmatrix" | "bmatrix" | "matrix" | "smallmatrix" | "array" | "vmatrix" | "Bmatrix" | "Vmatrix"
-        ) {
-            return Err(format!("the environment `{name}` is not known"));
-        }
-        if kind == "array" && self.take(&Token::BraceOpen) {
-            while !self.take(&Token::BraceClose) {
-                self.peek().ok_or("a brace is not closed")?;
-                self.at += 1;
-            }
-        }
-        let (mut items, mut columns, mut row) = (Vec::new(), 0, 0);
-        loop {
-            if matches!(self.peek(), Some(Token::End(_))) && row == 0 && columns > 0 {
-                break; // a last row that is empty
-            }
-            items.push(self.list(End::Cell)?);
-            row += 1;
-            match self.peek() {
-                Some(Token::Cell) => {
-                    self.at += 1;
-                    continue;
-                }
-                Some(Token::Row) => self.at += 1,
-                Some(Token::End(_)) => {}
-                _ => return Err("a matrix is not closed".to_owned()),
-            }
-            if columns != 0 && columns != row {
-                return Err("a matrix has rows of different lengths".to_owned());
-            }
-            columns = row;
-            row = 0;
-            if matches!(self.peek(), Some(Token::End(_))) {
-                break;
-            }
-        }
-        self.at += 1;
-        Ok(Node::Matrix(Box::new(Matrix { columns, items, bars: kind == "vmatrix" })))
     }
 }
 

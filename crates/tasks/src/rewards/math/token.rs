@@ -23,7 +23,12 @@ pub(super) enum Token<'a> {
     Constant(Constant),
     Function(Function),
     Fraction,
-    Root,
+    /// `\over`: what stands before it in its group, over what stands behind it.
+    Over,
+    /// The root of this degree, where no other is written.
+    Root(i64),
+    /// `\cos x+i\sin x`
+    Cis,
     Binomial,
     Choose,
     Plus,
@@ -36,8 +41,6 @@ pub(super) enum Token<'a> {
     Bang,
     Percent,
     Degree,
-    /// `²` and the like.
-    Superscript(i64),
     Open(Edge),
     Close(Edge),
     BraceOpen,
@@ -51,6 +54,13 @@ pub(super) enum Token<'a> {
     Semicolon,
     Colon,
     And,
+    Or,
+    /// `\ldots`
+    Dots,
+    /// `\therefore`
+    Hence,
+    /// `\pmod{7}`
+    Modulo(&'a str),
     Relation(Relation),
     Union,
     Intersection,
@@ -61,8 +71,8 @@ pub(super) enum Token<'a> {
     End(&'a str),
     Cell,
     Row,
-    Currency,
-    /// `\approx` before a value, a full stop behind it.
+    Currency(&'static str),
+    /// Layout, or a full stop behind a value.
     Nothing,
 }
 
@@ -75,20 +85,24 @@ pub(super) struct Numeral<'a> {
     pub(super) significant: u32,
     /// The digits, where it is nothing but digits.
     pub(super) digits: Option<&'a str>,
+    /// An ellipsis follows: it has more digits than stand here.
+    pub(super) cut: bool,
 }
 
 /// What a command means; `None` for one that is not known, `Some(Nothing)` for one without a meaning.
 pub(super) fn command(name: &str) -> Option<Token<'static>> {
     use Token::{
-        And, Binomial, Ceil, Choose, Close, Degree, Empty, Floor, Fraction, Intersection, Nothing, Open, PlusMinus,
-        Reals, Root, Times, Union, Without,
+        And, Binomial, Ceil, Choose, Close, Currency, Degree, Dots, Empty, Floor, Fraction, Hence, Intersection,
+        Nothing, Open, Or, Over, PlusMinus, Reals, Root, Symbol, Times, Union, Without,
     };
     Some(match name {
-        "frac" | "dfrac" | "tfrac" | "cfrac" => Fraction,
-        "sqrt" => Root,
+        "frac" | "dfrac" | "tfrac" | "cfrac" | "nicefrac" | "sfrac" | "flatfrac" | "xfrac" | "textfrac" => Fraction,
+        "over" => Over,
+        "sqrt" | "surd" => Root(2),
+        "cis" => Token::Cis,
         "binom" | "dbinom" | "tbinom" => Binomial,
         "choose" => Choose,
-        "cdot" | "times" | "ast" | "cdotp" => Times,
+        "cdot" | "times" | "ast" | "cdotp" | "centerdot" => Times,
         "div" => Token::Slash,
         "pm" => PlusMinus(false),
         "mp" => PlusMinus(true),
@@ -98,14 +112,14 @@ pub(super) fn command(name: &str) -> Option<Token<'static>> {
         "cup" | "bigcup" => Union,
         "cap" | "bigcap" => Intersection,
         "setminus" | "smallsetminus" | "backslash" => Without,
-        "emptyset" | "varnothing" => Empty,
+        "emptyset" | "varnothing" | "O" => Empty,
         "lbrace" => Token::SetOpen,
         "rbrace" => Token::SetClose,
         "langle" => Open(Edge::Angle),
         "rangle" => Close(Edge::Angle),
         "lbrack" => Open(Edge::Square),
         "rbrack" => Close(Edge::Square),
-        "vert" | "lvert" | "rvert" | "mid" => Token::Bar,
+        "vert" | "lvert" | "rvert" | "mid" | "given" => Token::Bar,
         "lfloor" => Floor(true),
         "rfloor" => Floor(false),
         "lceil" => Ceil(true),
@@ -116,13 +130,28 @@ pub(super) fn command(name: &str) -> Option<Token<'static>> {
         "gt" => Token::Relation(Relation::Greater),
         "ne" | "neq" => Token::Relation(Relation::NotEqual),
         "in" => Token::Relation(Relation::In),
-        "land" | "lor" | "wedge" | "vee" => And,
-        "R" | "Reals" => Reals,
+        "equiv" => Token::Relation(Relation::Congruent),
+        "approx" | "simeq" | "thickapprox" => Token::Relation(Relation::Near),
+        "coloneqq" | "coloneq" | "triangleq" | "doteq" => Token::Relation(Relation::Equal),
+        "land" | "wedge" => And,
+        "lor" | "vee" => Or,
+        "ldots" | "dots" | "cdots" | "dotsc" | "dotsb" | "dotso" => Dots,
+        "therefore" | "because" | "implies" | "Rightarrow" | "Longrightarrow" | "iff" | "Leftrightarrow"
+        | "Longleftrightarrow" | "rightarrow" | "to" | "longrightarrow" => Hence,
+        "R" | "Reals" | "reals" => Reals,
+        "Z" | "integers" => Symbol("ℤ"),
+        "N" => Symbol("ℕ"),
+        "Q" => Symbol("ℚ"),
+        "Complex" => Symbol("ℂ"),
+        "textdollar" | "mathdollar" => Currency("$"),
+        "euro" | "texteuro" | "EUR" => Currency("euro"),
+        "pounds" | "textsterling" => Currency("£"),
+        "yen" => Currency("¥"),
+        "rupee" => Currency("rupee"),
+        "cent" | "textcent" => Token::Text("cents"),
         "colon" => Token::Colon,
-        "left" | "right" | "big" | "Big" | "bigg" | "Bigg" | "bigl" | "bigr" | "Bigl" | "Bigr" | "displaystyle"
-        | "textstyle" | "limits" | "quad" | "qquad" | "approx" | "boxed" | "fbox" | "bf" | "rm" | "it" | "mathbf"
-        | "mathit" | "boldsymbol" | "bm" | "displaylimits" | "phantom" | "nolimits" | "hfill" | "newline" => Nothing,
-        other => return word(other),
+        "left" | "right" | "displaystyle" | "quad" | "mathbf" => Nothing,
+        other => return word(other).or_else(|| (super::layout::arguments(other) == Some(0)).then_some(Nothing)),
     })
 }
 
@@ -141,7 +170,7 @@ pub(super) fn word(name: &str) -> Option<Token<'static>> {
         "csc" | "cosec" => Csc,
         "arcsin" | "asin" => Arcsin,
         "arccos" | "acos" => Arccos,
-        "arctan" | "atan" => Arctan,
+        "arctan" | "atan" | "arctg" => Arctan,
         "sinh" => Sinh,
         "cosh" => Cosh,
         "tanh" => Tanh,
@@ -162,12 +191,15 @@ pub(super) fn word(name: &str) -> Option<Token<'static>> {
 /// Words of plain text that are no functions.
 pub(super) fn plain(name: &str) -> Option<Token<'static>> {
     Some(match name {
-        "sqrt" => Token::Root,
-        "pi" => Token::Constant(Constant::Pi),
+        "sqrt" => Token::Root(2),
+        "cbrt" => Token::Root(3),
+        "cis" => Token::Cis,
+        "pi" | "Pi" | "PI" => Token::Constant(Constant::Pi),
         "infinity" | "inf" | "infty" | "oo" => Token::Constant(Constant::Infinity),
-        "and" | "or" => Token::And,
+        "and" => Token::And,
+        "or" => Token::Or,
         "union" => Token::Union,
-        "binom" => Token::Binomial,
+        "binom" | "binomial" | "comb" | "nCr" | "ncr" => Token::Binomial,
         "pm" => Token::PlusMinus(false),
         _ => return word(name),
     })
@@ -199,22 +231,40 @@ pub(super) fn character(c: char) -> Option<Token<'static>> {
         '∪' => Token::Union,
         '∩' => Token::Intersection,
         '∖' => Token::Without,
-        '∅' | '⌀' => Token::Empty,
+        '∅' | '⌀' | 'Ø' => Token::Empty,
         'ℝ' => Token::Reals,
+        'ℤ' => Token::Symbol("ℤ"),
+        'ℕ' => Token::Symbol("ℕ"),
+        'ℚ' => Token::Symbol("ℚ"),
+        'ℂ' => Token::Symbol("ℂ"),
+        '≡' => Token::Relation(Relation::Congruent),
+        '≈' | '≃' => Token::Relation(Relation::Near),
+        '≔' | '≜' => Token::Relation(Relation::Equal),
+        '∧' => Token::And,
+        '∨' => Token::Or,
+        '…' | '⋯' => Token::Dots,
+        '∴' | '⇒' | '→' | '⟹' | '⟶' => Token::Hence,
         '∞' => Token::Constant(Constant::Infinity),
         'π' => Token::Constant(Constant::Pi),
-        '√' => Token::Root,
+        '√' => Token::Root(2),
         '°' | 'º' => Token::Degree,
-        '²' => Token::Superscript(2),
-        '³' => Token::Superscript(3),
         '⟨' | '〈' => Token::Open(Edge::Angle),
         '⟩' | '〉' => Token::Close(Edge::Angle),
         '⌊' => Token::Floor(true),
         '⌋' => Token::Floor(false),
         '⌈' => Token::Ceil(true),
         '⌉' => Token::Ceil(false),
-        '€' | '£' | '¥' | '₹' => Token::Currency,
-        '≈' | '…' | '。' => Token::Nothing,
+        '€' => Token::Currency("euro"),
+        '£' => Token::Currency("£"),
+        '¥' | '￥' => Token::Currency("¥"),
+        '₹' => Token::Currency("rupee"),
+        '₽' => Token::Currency("ruble"),
+        '₩' => Token::Currency("won"),
+        '¢' => Token::Text("cents"),
+        '%' => Token::Percent,
+        '。' | '✅' | '✓' | '✔' | '☑' | '\u{fe0f}' | '□' | '■' | '∎' | '▢' | '\u{200b}' | '\u{feff}' => {
+            Token::Nothing
+        }
         'α' => Token::Symbol("alpha"),
         'β' => Token::Symbol("beta"),
         'γ' => Token::Symbol("gamma"),
@@ -227,6 +277,13 @@ pub(super) fn character(c: char) -> Option<Token<'static>> {
         'ρ' => Token::Symbol("rho"),
         'σ' => Token::Symbol("sigma"),
         'τ' => Token::Symbol("tau"),
+        'ε' | 'ϵ' => Token::Symbol("epsilon"),
+        'ψ' => Token::Symbol("psi"),
+        'η' => Token::Symbol("eta"),
+        'ξ' => Token::Symbol("xi"),
+        'Δ' => Token::Symbol("Delta"),
+        'Ω' => Token::Symbol("Omega"),
+        '∠' => Token::Symbol("angle"),
         _ => return None,
     })
 }

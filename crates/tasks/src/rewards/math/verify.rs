@@ -3,10 +3,11 @@
 use super::compare::Comparison;
 use super::effort::{Effort, Halt};
 use super::extract::{LONGEST, bare, candidates};
-use super::node::Node;
-use super::parser::parse;
+use super::node::{Node, Relation};
+use super::parser::{Letters, parse};
 use super::policy::{Extract, Policy};
-use super::words;
+use super::{named, prose, words};
+use crate::spelling;
 
 /// A task's answer, parsed once.
 ///
@@ -93,6 +94,39 @@ impl Gold {
         &self.policy
     }
 
+    /// Whether `answer` is this, spelled as it stands in `text`.
+    fn equals(&self, answer: &Node, text: &str) -> Result<bool, Halt> {
+        let same = |answer: &Node| {
+            let comparison = Comparison { policy: &self.policy, effort: Effort::new() };
+            comparison.same(&self.node, answer)
+        };
+        let first = same(answer);
+        if matches!(first, Ok(true)) {
+            return first;
+        }
+        for other in named::readings(&self.node, answer, text, &self.policy) {
+            if matches!(same(&other), Ok(true)) {
+                return Ok(true);
+            }
+        }
+        first
+    }
+
+    /// Whether these are the gold answer's words.
+    fn spells(&self, answer: &str) -> bool {
+        let Node::Text(wanted) = &self.node else { return false };
+        if digits(wanted).is_some() {
+            return false;
+        }
+        let answer = worded(answer);
+        if *answer == **wanted || option_letter(&answer).is_some_and(|letter| *letter == **wanted) {
+            return true;
+        }
+        // The same formula, spaced otherwise.
+        let formula = |text: &str| text.contains('\\').then(|| text.replace(' ', ""));
+        formula(&answer).is_some_and(|answer| Some(answer) == formula(wanted))
+    }
+
     /// Whether it was read as mathematics and not as words.
     #[must_use]
     pub const fn is_mathematics(&self) -> bool {
@@ -105,12 +139,54 @@ fn read(text: &str, policy: &Policy) -> Result<Node, String> {
     if let Some(number) = digits(text) {
         return Ok(number);
     }
-    match parse(text, policy.decimal_comma) {
-        Ok(node) => Ok(node),
-        Err(_) if words::is_empty_set(&worded(text)) => Ok(Node::Empty),
-        Err(_) if words::is_reals(&worded(text)) => Ok(Node::Reals),
-        Err(error) => Err(error),
+    let text = spelling::normal(text);
+    if let Some(number) = words::number(&text) {
+        return Ok(Node::int(number));
     }
+    match parse(&text, policy.decimal_comma, Letters::Variables) {
+        Ok(node) => Ok(node),
+        Err(_) if words::is_empty_set(&worded(&text)) => Ok(Node::Empty),
+        Err(_) if words::is_reals(&worded(&text)) => Ok(Node::Reals),
+        Err(error) => named_value(&text, policy).ok_or(error),
+    }
+}
+
+/// What cannot be read but for the right side of its equation: `\det A = 4`, `P(A|B) = \frac13`.
+fn named_value(text: &str, policy: &Policy) -> Option<Node> {
+    if let Some(rest) = words::all_reals_but(text) {
+        let points = match parse(rest, policy.decimal_comma, Letters::Variables).ok()? {
+            Node::List(items) => items,
+            other => vec![other],
+        };
+        let sets = Box::new((Node::Reals, Node::Set(points)));
+        return Some(Node::Sets(super::node::SetOperation::Difference, sets));
+    }
+    if let Ok(node) = parse(text, policy.decimal_comma, Letters::Units) {
+        return Some(node);
+    }
+    let (left, right) = prose::sides(text)?;
+    let right = parse(right, policy.decimal_comma, Letters::Variables).ok()?;
+    let name = Node::Text(worded(left).into());
+    Some(Node::Relation(Box::new((name, vec![(Relation::Equal, right)]))))
+}
+
+/// Reads a text with words around its answer.
+fn read_prose(text: &str, policy: &Policy) -> Option<Node> {
+    let mut text = bare(prose::without_lead(text));
+    for _ in 0..4 {
+        let tried = [Some(text), prose::instead(text), prose::head(text)];
+        for part in tried.into_iter().flatten() {
+            let part = bare(prose::without_lead(part));
+            if !part.is_empty()
+                && let Ok(node) = read(part, policy)
+                && !matches!(node, Node::Text(_))
+            {
+                return Some(node);
+            }
+        }
+        text = bare(prose::without_lead(prose::behind_verb(text)?));
+    }
+    None
 }
 
 /// A plain whole number, without a parser.
@@ -165,36 +241,29 @@ pub fn verify(gold: &Gold, text: &str) -> Judgement {
         if text.is_empty() || text.len() > LONGEST {
             continue;
         }
-        let spelled = |answer: &str| match &gold.node {
-            Node::Text(wanted) if digits(wanted).is_none() => {
-                let answer = worded(answer);
-                *answer == **wanted || option_letter(&answer).is_some_and(|letter| *letter == **wanted)
-            }
-            _ => false,
-        };
-        if text == bare(&gold.text) || spelled(text) {
+        if text == bare(&gold.text) || gold.spells(text) {
             return judgement(Finding::Correct, "written the same", text);
         }
         let node = match read(text, policy) {
             Ok(node) => node,
             Err(_) if index < last && !place.marked => continue,
-            Err(error) => {
-                let finding = if matches!(gold.node, Node::Text(_)) { Finding::Wrong } else { Finding::Unparsed };
-                let why = if finding == Finding::Wrong {
-                    "other words".to_owned()
-                } else {
-                    format!("it cannot be read: {error}")
-                };
-                return judgement(finding, &why, text);
-            }
+            Err(error) => match read_prose(text, policy).filter(|_| gold.is_mathematics()) {
+                Some(node) => node,
+                None if matches!(gold.node, Node::Text(_)) => {
+                    let part = prose::head(text).filter(|part| gold.spells(part));
+                    let (finding, why) =
+                        part.map_or((Finding::Wrong, "other words"), |_| (Finding::Correct, "written the same"));
+                    return judgement(finding, why, text);
+                }
+                None => return judgement(Finding::Unparsed, &format!("it cannot be read: {error}"), text),
+            },
         };
         // A sentence of short words reads like a product of letters.
         if index < last && !place.marked && matches!(node, Node::Text(_)) && gold.is_mathematics() {
             continue;
         }
         let node = labelled(node);
-        let comparison = Comparison { policy, effort: Effort::new() };
-        let (finding, reason) = match comparison.same(&gold.node, &node) {
+        let (finding, reason) = match gold.equals(&node, text) {
             Ok(true) => (Finding::Correct, "equal"),
             Ok(false) => (Finding::Wrong, "not equal"),
             Err(Halt::Undefined) => (Finding::Wrong, "it has no value"),
@@ -217,7 +286,11 @@ fn labelled(node: Node) -> Node {
 
 /// The letter that an option begins with: `(c) 12`, `c. 12`, `c: 12`.
 fn option_letter(words: &str) -> Option<&str> {
+    let words = ["option ", "choice ", "answer "].iter().find_map(|word| words.strip_prefix(word)).unwrap_or(words);
     let inner = words.strip_prefix('(').unwrap_or(words);
+    if inner.len() == 1 || inner.len() == 2 && inner.ends_with(')') {
+        return inner.get(..1);
+    }
     let letter = inner.get(..1).filter(|letter| letter.as_bytes()[0].is_ascii_lowercase())?;
     inner[1..].starts_with([')', '.', ':']).then_some(letter)
 }

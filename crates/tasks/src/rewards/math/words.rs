@@ -1,19 +1,16 @@
 //! Words in answers: units, numbers, separators and what stands for the empty set.
 
-use super::node::Unit;
-
-/// What is written before an amount of money.
-pub(super) const CURRENCY: Unit = Unit::Known("$", 1);
+use super::units;
 
 /// What a word or a few mean behind or between values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Meaning {
     /// Parts items.
     Separator,
-    /// A unit and its power.
-    Unit(&'static str, u8),
+    /// A unit.
+    Unit,
     /// `square`, before a unit that comes on its own.
-    Power(u8),
+    Power(i8),
     /// A number in words.
     Number(i64),
     /// What multiplies the number before it.
@@ -21,47 +18,6 @@ pub(super) enum Meaning {
     /// Anything else.
     Other,
 }
-
-/// Spellings of a unit, the first of them its name here.
-const UNITS: &[&[&str]] = &[
-    &["cm", "centimeter", "centimeters", "centimetre", "centimetres", "cms"],
-    &["mm", "millimeter", "millimeters", "millimetre", "millimetres"],
-    &["km", "kilometer", "kilometers", "kilometre", "kilometres", "kms"],
-    &["m", "meter", "meters", "metre", "metres"],
-    &["in", "inch", "inches"],
-    &["ft", "foot", "feet"],
-    &["yd", "yard", "yards", "yds"],
-    &["mi", "mile", "miles"],
-    &["mph", "miles per hour", "mi/h"],
-    &["km/h", "kph", "kmh", "kilometers per hour", "kilometres per hour"],
-    &["m/s", "meters per second", "metres per second"],
-    &["ft/s", "feet per second"],
-    &["g", "gram", "grams"],
-    &["kg", "kilogram", "kilograms", "kgs"],
-    &["mg", "milligram", "milligrams"],
-    &["lb", "pound", "pounds", "lbs"],
-    &["oz", "ounce", "ounces"],
-    &["ton", "tons"],
-    &["s", "sec", "second", "seconds", "secs"],
-    &["min", "minute", "minutes", "mins"],
-    &["h", "hr", "hour", "hours", "hrs"],
-    &["day", "days"],
-    &["week", "weeks"],
-    &["month", "months"],
-    &["year", "years", "yr", "yrs"],
-    &["l", "liter", "liters", "litre", "litres"],
-    &["ml", "milliliter", "milliliters", "millilitres"],
-    &["gal", "gallon", "gallons"],
-    &["acre", "acres"],
-    &["hectare", "hectares"],
-    &["degree", "degrees", "deg"],
-    &["radian", "radians", "rad"],
-    &["$", "dollar", "dollars", "usd"],
-    &["cent", "cents"],
-    &["euro", "euros", "eur"],
-    &["am"],
-    &["pm"],
-];
 
 const NUMBERS: &[(&str, i64)] = &[
     ("zero", 0),
@@ -107,10 +63,6 @@ fn looked_up(table: &[(&str, i64)], word: &str) -> Option<i64> {
     table.iter().find(|(name, _)| *name == word).map(|(_, value)| *value)
 }
 
-fn unit(word: &str) -> Option<&'static str> {
-    UNITS.iter().find(|names| names.contains(&word)).map(|names| names[0])
-}
-
 /// Spaces and case evened out, without full stops and parentheses around.
 pub(super) fn even(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -133,7 +85,22 @@ pub(super) fn even(text: &str) -> String {
 
 /// Whether the words part items of a list.
 pub(super) fn separates(text: &str) -> bool {
-    matches!(text.trim_matches([' ', ',', '~']), "and" | "or" | "" | "and/or") && text.len() < 16
+    let text = text.trim_matches([' ', ',', '~']);
+    matches!(text, "and" | "or" | "" | "and/or" | "&" | "\\&") && text.len() < 16
+}
+
+/// Whether the words are one "or" or hold no other.
+pub(super) fn is_or(text: &str) -> bool {
+    matches!(text.trim_matches([' ', ',', '~']), "or" | "and/or")
+}
+
+/// Whether the words lead up to an answer: `The solutions are`, `Answer:`.
+pub(super) fn introduces(text: &str) -> bool {
+    let text = text.trim();
+    let words = text.split_whitespace().count();
+    (1..=8).contains(&words)
+        && !text.to_ascii_lowercase().contains("not")
+        && (text.ends_with([':', '=']) || [" is", " are", " equals", " be"].iter().any(|verb| text.ends_with(verb)))
 }
 
 /// What words mean.
@@ -171,10 +138,7 @@ pub(super) fn meaning(text: &str) -> Meaning {
             return Meaning::Number(tens + ones);
         }
     }
-    match unit(&rest.join(" ")) {
-        Some(name) => Meaning::Unit(name, power),
-        None => Meaning::Other,
-    }
+    if units::is_unit(text) { Meaning::Unit } else { Meaning::Other }
 }
 
 /// Whether words may name what a value counts.
@@ -222,4 +186,60 @@ pub(super) fn is_reals(text: &str) -> bool {
         even(text).as_str(),
         "all real numbers" | "all reals" | "the real numbers" | "real numbers" | "all real values"
     )
+}
+
+/// What stands behind "all real numbers except".
+pub(super) fn all_reals_but(text: &str) -> Option<&str> {
+    let plain = text.trim().trim_start_matches("\\text{").trim_start();
+    let lower = plain.to_ascii_lowercase();
+    for all in ["all real numbers", "all reals", "any real number", "all real values", "real numbers", "\\mathbb{r}"] {
+        for but in [" except for ", " except ", " but ", " excluding ", " other than "] {
+            let Some(rest) = lower.strip_prefix(all).and_then(|rest| rest.strip_prefix(but.trim_end())) else {
+                continue;
+            };
+            let rest = &plain[plain.len() - rest.len()..];
+            let open = text.trim_start().starts_with("\\text{");
+            let rest = rest.trim_start();
+            return Some(if open { rest.strip_prefix('}').unwrap_or(rest) } else { rest });
+        }
+    }
+    None
+}
+
+/// A whole number in several words: `one hundred twenty-three`.
+pub(super) fn number(text: &str) -> Option<i64> {
+    let text = text.trim();
+    if text.len() > 100
+        || !text.starts_with(|c: char| c.is_ascii_alphabetic())
+        || !text.bytes().all(|b| b.is_ascii_alphabetic() || matches!(b, b' ' | b'-'))
+    {
+        return None;
+    }
+    let lower = text.to_ascii_lowercase();
+    let (mut total, mut part, mut any) = (0_i64, 0_i64, false);
+    for word in lower.split([' ', '-']).filter(|word| !matches!(*word, "" | "and" | "a")) {
+        if let Some(value) = looked_up(NUMBERS, word) {
+            // Tens and ones, each once: `five five` is no number.
+            let fits = if value < 10 { part % 10 == 0 && part % 100 != 10 } else { part % 100 == 0 };
+            if !fits || (value == 0 && any) {
+                return None;
+            }
+            part += value;
+        } else {
+            match looked_up(MULTIPLES, word)? {
+                12 => return None,
+                100 if (1..10).contains(&part) => part *= 100,
+                100 => return None,
+                times => {
+                    if part == 0 || (total != 0 && total % (times * 1000) != 0) {
+                        return None;
+                    }
+                    total += part * times;
+                    part = 0;
+                }
+            }
+        }
+        any = true;
+    }
+    any.then_some(total + part)
 }
