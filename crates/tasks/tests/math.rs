@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use relign_core::{Task, Transcript, Verdict};
+use relign_tasks::rewards::REWARDS;
 use relign_tasks::rewards::math::{Finding, Gold, Policy, equivalent, verify};
 
 fn judged(gold: &str, answer: &str) -> Finding {
@@ -36,6 +38,49 @@ fn the_pairs_of_other_graders_are_judged_right() {
             if (judgement.finding == Finding::Correct) != right {
                 wrong.push(format!("{gold} | {answer} | {right} | {judgement:?}"));
             }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The rows of a table of gold answer, answer and verdict that are judged otherwise.
+fn misjudged(text: &str) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for row in text.lines().skip(1).map(|line| line.split('\t').collect::<Vec<_>>()) {
+        let judgement = verify(&Gold::parse(row[0], &Policy::LATEX).expect("a gold answer"), row[1]);
+        if (judgement.finding == Finding::Correct) != (row[2] == "1") {
+            wrong.push(format!("{} | {} | {} | {judgement:?}", row[0], row[1], row[2]));
+        }
+    }
+    wrong
+}
+
+#[test]
+fn spellings_that_mean_the_same_and_others_that_do_not() {
+    let wrong = misjudged(include_str!("fixtures/verifier.tsv"));
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_cases_of_reports_are_judged_right() {
+    let Some(path) = shared("cases/math.tsv") else { return };
+    let wrong = misjudged(&std::fs::read_to_string(path).expect("readable"));
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_numbers_of_reports_are_judged_right() {
+    let Some(path) = shared("cases/numbers.jsonl") else { return };
+    let entry = REWARDS.iter().find(|entry| entry.name == "final_number").expect("a reward");
+    let reward = (entry.build)(serde_json::json!({})).expect("no settings");
+    let mut wrong = Vec::new();
+    for line in std::fs::read_to_string(path).expect("readable").lines() {
+        let row: serde_json::Value = serde_json::from_str(line).expect("a row");
+        let text = |key: &str| row[key].as_str().expect("a text").to_owned();
+        let task = Task { answer: text("gold"), ..Task::default() };
+        let score = reward.score(&task, &Transcript::of(&text("answer"), true));
+        if (score.verdict == Verdict::Correct) != (row["right"] == 1) {
+            wrong.push(format!("{line}: {}", score.reason));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

@@ -186,7 +186,8 @@ fn read(text: &str, found: number::Found) -> Given {
     let decimals = spelling.split_once('.').map_or(0, |(_, d)| d.chars().take_while(char::is_ascii_digit).count());
     // Only plain decimals are rounded; `1/3` and `6e-1` are meant as they stand.
     let plain = !spelling.contains(['/', 'e', 'E']);
-    let half = BigRational::new(BigInt::one(), BigInt::from(2) * pow(BigInt::from(10), decimals));
+    let unit = if spelling.ends_with(['k', 'K']) { 1000 } else { 1 };
+    let half = BigRational::new(BigInt::from(unit), BigInt::from(2) * pow(BigInt::from(10), decimals));
     Given {
         value: found.value,
         half: if plain { half } else { BigRational::zero() },

@@ -118,7 +118,9 @@ impl Comparison<'_> {
             (Node::Matrix(a), Node::Bracket(b)) | (Node::Bracket(b), Node::Matrix(a)) => {
                 let vector = a.columns == 1 || a.columns == a.items.len();
                 let items = if matches!(gold, Node::Matrix(_)) { (&a.items, &b.items) } else { (&b.items, &a.items) };
-                Ok(vector && b.open != Edge::Square && b.open == b.close && self.in_order(items.0, items.1)?)
+                // Two numbers in square brackets may be an interval.
+                let square = b.open == Edge::Square && b.items.len() == 2;
+                Ok(vector && !square && b.open == b.close && self.in_order(items.0, items.1)?)
             }
             // A point with its name: `P(2, 3)`.
             (Node::Bracket(point), Node::Product(factors)) if point.open == Edge::Round => match &factors[..] {

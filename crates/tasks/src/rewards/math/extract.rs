@@ -55,7 +55,10 @@ pub(super) fn bare(text: &str) -> &str {
     let mut text = text.trim();
     loop {
         let before = text;
-        text = text.trim_matches('*').trim();
+        text = text.trim_start_matches('*').trim();
+        if !text.trim_end_matches('*').ends_with(['^', '_']) {
+            text = text.trim_end_matches('*').trim_end();
+        }
         if !text.ends_with("..") {
             text = text.strip_suffix('.').unwrap_or(text).trim_end();
         }

@@ -179,6 +179,13 @@ impl<'a> Lexer<'a> {
         if let Some(token) = plain(word) {
             return token;
         }
+        match word {
+            "minus" => return Token::Minus,
+            "plus" => return Token::Plus,
+            "negative" if self.rest().trim_start().starts_with(|c: char| c.is_ascii_digit()) => return Token::Minus,
+            "US" if self.rest().starts_with(['$', '\\']) => return Token::Nothing,
+            _ => {}
+        }
         if word == "Matrix" && self.peek(0) == b'(' {
             return Token::Nothing;
         }
@@ -293,6 +300,17 @@ impl<'a> Lexer<'a> {
                 }
                 Ok(Token::Nothing)
             }
+            // `\rm{cm}`
+            "rm" if self.rest().starts_with('{') => {
+                let start = self.at;
+                let inner = self.group()?;
+                if units::is_unit(inner) {
+                    return Ok(Token::Text(inner));
+                }
+                self.at = start;
+                Ok(Token::Nothing)
+            }
+            "top" | "intercal" => Ok(Token::Symbol("T")),
             "cr" => Ok(Token::Row),
             "not" => self.negated(),
             "prime" => Err("a derivative is not known".to_owned()),
@@ -342,6 +360,19 @@ impl<'a> Lexer<'a> {
         }
         if trimmed.bytes().all(|b| matches!(b, b'.' | b'!' | b'?' | b'\'' | b'"')) {
             return Ok(Token::Nothing);
+        }
+        if let Some(currency) = units::currency(trimmed.trim_end_matches('.'), trimmed.ends_with('.')) {
+            return Ok(Token::Currency(currency));
+        }
+        // A constant of integration.
+        if self.text[..start - 1].trim_end().ends_with(['+', '-']) {
+            match trimmed {
+                "const" | "const." | "constant" => return Ok(Token::Symbol("C")),
+                letter if letter.len() == 1 && letter.bytes().all(|b| b.is_ascii_alphabetic()) => {
+                    return Ok(Token::Symbol(letter));
+                }
+                _ => {}
+            }
         }
         if roman && let Some(token) = plain(trimmed) {
             return Ok(token);

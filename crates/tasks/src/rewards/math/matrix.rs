@@ -1,8 +1,8 @@
 //! Matrices, sets of real numbers by their sign, and what is counted by choosing.
 
-use super::node::{Bracket, Constant, Edge, Function, Matrix, Node, Relation};
-use super::parser::{End, Parser, Read};
-use super::token::Token;
+use super::node::{Bracket, Constant, Edge, Function, Matrix, Node, Relation, SetOperation};
+use super::parser::{End, Letters, Parser, Read};
+use super::token::{Numeral, Token};
 
 impl Parser<'_, '_> {
     pub(super) fn matrix(&mut self, name: &str) -> Read {
@@ -31,7 +31,7 @@ impl Parser<'_, '_> {
                     self.at += 1;
                     continue;
                 }
-                Some(Token::Row) => self.at += 1,
+                Some(Token::Row) => while self.take(&Token::Row) {},
                 Some(Token::End(_)) => {}
                 _ => return Err("a matrix is not closed".to_owned()),
             }
@@ -58,10 +58,16 @@ impl Parser<'_, '_> {
             (Some(Token::Underscore), Some(Token::Relation(relation))) if zero(self.ahead(inner + 1)) => (*relation, 2),
             (Some(Token::Caret), Some(Token::Plus)) => (Relation::Greater, 1),
             (Some(Token::Caret), Some(Token::Minus)) => (Relation::Less, 1),
+            (Some(Token::Caret), Some(Token::Times)) => (Relation::NotEqual, 1),
             _ => return Node::Reals,
         };
         if !closes(self, long) {
             return Node::Reals;
+        }
+        if relation == Relation::NotEqual {
+            self.at += inner + long + usize::from(braced);
+            let sets = Box::new((Node::Reals, Node::Set(vec![Node::int(0)])));
+            return Node::Sets(SetOperation::Difference, sets);
         }
         let (none, infinity) = (Node::int(0), Node::Constant(Constant::Infinity));
         let (open, close, items) = match relation {
@@ -139,6 +145,21 @@ impl Parser<'_, '_> {
         }
     }
 
+    /// `10C5`, where letters are not variables.
+    pub(super) fn chosen_between(&mut self, number: &Numeral<'_>) -> Option<Node> {
+        let choose = matches!(self.peek(), Some(Token::Symbol("C") | Token::Text("C"))) && !self.spaced();
+        if self.letters != Letters::Units || !choose {
+            return None;
+        }
+        let Some(Token::Number(k)) = self.ahead(1) else { return None };
+        if number.digits.is_none() || k.digits.is_none() {
+            return None;
+        }
+        self.at += 2;
+        let items = vec![Node::Number(number.value.clone()), Node::Number(k.value.clone())];
+        Some(Node::Call(Function::Binomial, items))
+    }
+
     fn letter(&mut self) -> Option<&'static str> {
         let letter = match self.peek()? {
             Token::Symbol("C") | Token::Text("C") => "C",
@@ -165,5 +186,19 @@ impl Parser<'_, '_> {
         let angle = arguments.pop().ok_or("a function has no argument")?;
         let sine = Node::Product(vec![Node::Constant(Constant::I), Node::Call(Function::Sin, vec![angle.clone()])]);
         Ok(Node::Sum(vec![Node::Call(Function::Cos, vec![angle]), sine]))
+    }
+}
+
+/// A matrix with its rows as columns; a vector in brackets is the same either way.
+pub(super) fn transposed(node: &Node) -> Option<Node> {
+    match node {
+        Node::Bracket(_) => Some(node.clone()),
+        Node::Matrix(matrix) if !matrix.bars => {
+            let rows = matrix.items.len() / matrix.columns.max(1);
+            let cell = |at: usize| matrix.items[at % rows * matrix.columns + at / rows].clone();
+            let items = (0..matrix.items.len()).map(cell).collect();
+            Some(Node::Matrix(Box::new(Matrix { columns: rows, items, bars: false })))
+        }
+        _ => None,
     }
 }

@@ -13,6 +13,7 @@ impl Parser<'_, '_> {
         // `no idea` is no amount of ideas.
         let counts = self.tokens[start..self.at].iter().any(|lexed| matches!(lexed.token, Token::Number(_)));
         let (mut product, mut sign, mut pending) = (units::Product::new(), 1_i8, 1_i8);
+        let mut last = None;
         while let Some(token) = self.peek() {
             let at = self.at;
             if matches!(token, Token::Slash | Token::Times) && !product.is_empty() && self.unit_at(1).is_some() {
@@ -34,6 +35,7 @@ impl Parser<'_, '_> {
             if let Some(read) = self.raised_unit() {
                 let power = sign * std::mem::replace(&mut pending, 1);
                 read.iter().for_each(|(name, own)| units::multiply(&mut product, name, own * power));
+                last = if let [(name, own)] = read[..] { Some((name, own * power)) } else { None };
                 sign = 1;
                 continue;
             }
@@ -44,7 +46,13 @@ impl Parser<'_, '_> {
             let tied = matches!(token, Token::Word(_)) && !self.spaced();
             match words::meaning(text) {
                 Meaning::Power(power) => pending = power,
-                Meaning::Other if text.trim() == "per" && self.unit_at(1).is_some() && !self.is_money(&product) => {
+                Meaning::Other if matches!(text.trim(), "squared" | "cubed") && last.is_some() => {
+                    let times = if text.trim() == "squared" { 1 } else { 2 };
+                    if let Some((name, power)) = last.take() {
+                        units::multiply(&mut product, name, power * times);
+                    }
+                }
+                Meaning::Other if text.trim() == "per" && self.unit_ahead() && !self.is_money(&product) => {
                     sign = -1;
                 }
                 Meaning::Other
@@ -80,6 +88,12 @@ impl Parser<'_, '_> {
         let before =
             matches!(&self.unit, Some(Unit::Known(known)) if known.iter().any(|(name, _)| units::is_money(name)));
         before || product.iter().any(|(name, _)| units::is_money(name))
+    }
+
+    /// Whether a unit, perhaps with "square" before it, stands behind the next token.
+    fn unit_ahead(&self) -> bool {
+        let power = |token: Option<&Token<'_>>| matches!(token, Some(Token::Text(text) | Token::Word(text)) if matches!(words::meaning(text), Meaning::Power(_)));
+        self.unit_at(1).is_some() || (power(self.ahead(1)) && self.unit_at(2).is_some())
     }
 
     /// The units of the token that many places ahead.

@@ -38,6 +38,9 @@ use serde::Deserialize;
 pub use policy::{Extract, Percent, Policy, Units};
 pub use verify::{Finding, Gold, GoldError, Judgement, equivalent, verify};
 
+pub(super) use prose::{head, instead};
+pub(super) use words::leading_number;
+
 use super::said;
 
 /// Pays 1 if the answer's mathematics equals the task's answer, exactly.

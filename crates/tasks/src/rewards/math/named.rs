@@ -3,7 +3,7 @@
 use super::compare::Comparison;
 use super::effort::Halt;
 use super::lexer;
-use super::node::{Bracket, Edge, Node, Relation};
+use super::node::{Edge, Node, Relation};
 use super::parser::{Letters, parse};
 use super::policy::Policy;
 use crate::spelling;
@@ -78,12 +78,13 @@ fn values(node: &Node) -> Option<(Option<&str>, Vec<Node>)> {
     same.then(|| (Some(name), all.iter().map(|(_, value)| (*value).clone()).collect()))
 }
 
-fn tuple(node: &Node) -> Option<&Bracket> {
+fn tuple(node: &Node) -> Option<&[Node]> {
     match node {
+        Node::Matrix(matrix) if matrix.columns == 1 => Some(&matrix.items),
         Node::Bracket(bracket)
             if bracket.open == bracket.close && matches!(bracket.open, Edge::Round | Edge::Angle) =>
         {
-            Some(bracket)
+            Some(&bracket.items)
         }
         _ => None,
     }
@@ -126,8 +127,8 @@ fn unnamed(
     other: &Node,
     sides: impl Fn(&[Node], &[Node]) -> (Vec<Node>, Vec<Node>),
 ) -> Result<Option<bool>, Halt> {
-    if let Some(bracket) = tuple(other) {
-        let (gold, answer) = sides(order, &bracket.items);
+    if let Some(items) = tuple(other) {
+        let (gold, answer) = sides(order, items);
         return comparison.in_order(&gold, &answer).map(Some);
     }
     let Some((name, items)) = values(other) else { return Ok(None) };

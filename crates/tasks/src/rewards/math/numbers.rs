@@ -71,7 +71,8 @@ fn stands_alone(text: &str, found: &Number) -> bool {
     match first {
         // `0.(3)`, `0.333...`
         '.' => {
-            !matches!(second, '(' | '\\') && !(behind.starts_with("..") && text[found.start..found.end].contains('.'))
+            let goes_on = behind.starts_with("..") && text[found.start..found.end].contains('.');
+            !goes_on && !matches!(second, '(' | '\\')
         }
         '…' => !text[found.start..found.end].contains('.'),
         // A unit, and no variable.

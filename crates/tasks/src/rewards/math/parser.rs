@@ -28,6 +28,9 @@ pub(super) fn parse(text: &str, decimal_comma: bool, letters: Letters) -> Result
         parser.at += 1;
     }
     let node = parser.list(End::Text)?;
+    while parser.peek() == Some(&Token::Row) {
+        parser.at += 1;
+    }
     let texts = tokens.iter().any(|lexed| matches!(lexed.token, Token::Text(_)));
     match parser.peek() {
         None if texts && node.any(&computes_with_text) => Err("it computes with words".to_owned()),
@@ -256,7 +259,7 @@ impl<'t, 'a> Parser<'t, 'a> {
     }
 
     fn sets(&mut self, end: End) -> Read {
-        let mut left = self.ratio(end)?;
+        let mut left = difference(self.ratio(end)?);
         let mut count = 0;
         loop {
             let operation = match self.peek() {
@@ -385,8 +388,12 @@ impl<'t, 'a> Parser<'t, 'a> {
     /// What a set's braces hold.
     pub(super) fn set(&mut self) -> Read {
         self.nested(|parser| {
-            let bars = std::mem::take(&mut parser.bars);
+            // `{x | x > 2}`: a bar behind the variable opens nothing.
+            let said_of = matches!(parser.peek(), Some(Token::Symbol(_)))
+                && matches!(parser.ahead(1), Some(Token::Bar | Token::Relation(Relation::In)));
+            let bars = std::mem::replace(&mut parser.bars, usize::from(said_of));
             if parser.take(&Token::SetClose) {
+                parser.bars = bars;
                 return Ok(Node::Empty);
             }
             let mut items = parser.items(End::Set)?;
@@ -400,6 +407,22 @@ impl<'t, 'a> Parser<'t, 'a> {
             parser.expect(&Token::SetClose)?;
             Ok(node)
         })
+    }
+}
+
+/// `\mathbb{R} - \{0\}` as a difference of sets.
+fn difference(node: Node) -> Node {
+    let Node::Sum(mut terms) = node else { return node };
+    let set = match &terms[..] {
+        [Node::Reals | Node::Bracket(_), Node::Product(factors)] => match &factors[..] {
+            [Node::Number(sign), set @ Node::Set(_)] if sign.is_negative() => Some(set.clone()),
+            _ => None,
+        },
+        _ => None,
+    };
+    match set {
+        Some(set) => Node::Sets(SetOperation::Difference, Box::new((terms.swap_remove(0), set))),
+        None => Node::Sum(terms),
     }
 }
 

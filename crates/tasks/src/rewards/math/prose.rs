@@ -1,6 +1,9 @@
 //! Answers with words around them: what is left when the words that change nothing are taken away.
 
 use super::words::{self, Meaning};
+use std::borrow::Cow;
+
+use super::lexer::closing_brace;
 use super::{token, units};
 
 /// Words before an answer that change nothing about it.
@@ -67,6 +70,9 @@ const EXPLAINS: &[&str] = &[
 const GOES_ON: &[&str] =
     &["and", "or", "but", "if", "unless", "when", "except", "plus", "minus", "times", "mod", "over", "to", "otherwise"];
 
+/// Longest sentence around an answer, in bytes.
+const LONGEST_SENTENCE: usize = 600;
+
 /// `text` without marks and words before its answer that change nothing.
 pub(super) fn without_lead(text: &str) -> &str {
     let mut rest = text.trim();
@@ -94,6 +100,24 @@ pub(super) fn without_lead(text: &str) -> &str {
     }
 }
 
+/// `text` with the words of `\text{}` in their place.
+pub(super) fn without_text_commands(text: &str) -> Cow<'_, str> {
+    if !text.contains("\\text{") {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("\\text{") {
+        out.push_str(&rest[..at]);
+        let open = at + "\\text".len();
+        let Some(end) = closing_brace(rest.as_bytes(), open) else { break };
+        out.push_str(&rest[open + 1..end]);
+        rest = &rest[end + 1..];
+    }
+    out.push_str(rest);
+    Cow::Owned(out)
+}
+
 /// What a sentence of words comes to with "is", "are" or a colon: `The solutions are 1 and -2`.
 pub(super) fn behind_verb(text: &str) -> Option<&str> {
     let mut best = None;
@@ -113,14 +137,17 @@ pub(super) fn behind_verb(text: &str) -> Option<&str> {
 }
 
 /// The second of `not 12 but 15`.
-pub(super) fn instead(text: &str) -> Option<&str> {
+pub(in crate::rewards) fn instead(text: &str) -> Option<&str> {
     let rest = text.trim().strip_prefix("not ")?;
     let (_, rest) = rest.split_once(" but ")?;
     Some(rest.trim().trim_start_matches("rather ").trim())
 }
 
 /// What stands before the words that explain an answer: `72, in total, ...`, `18 per day (for 7 days)`.
-pub(super) fn head(text: &str) -> Option<&str> {
+pub(in crate::rewards) fn head(text: &str) -> Option<&str> {
+    if text.len() > LONGEST_SENTENCE {
+        return None;
+    }
     let bytes = text.as_bytes();
     let mut depth = 0_usize;
     for (at, byte) in bytes.iter().enumerate().filter(|(at, _)| text.is_char_boundary(*at)) {
@@ -186,7 +213,24 @@ pub(super) fn sides(text: &str) -> Option<(&str, &str)> {
     }
     let at = last.filter(|_| head(text).is_none())?;
     let (left, right) = (text[..at].trim_end_matches(':').trim(), text[at + 1..].trim());
-    let compares = ["\\le", "\\ge", "\\in ", "\\equiv", "\\ne", "\\text{ and", "\\text{ or", " and ", " or ", "≤", "≥"];
+    let compares = [
+        "\\le",
+        "\\ge",
+        "\\in ",
+        "\\equiv",
+        "\\ne",
+        "\\forall",
+        "\\exists",
+        "\\neg",
+        "\\lnot",
+        "\\not",
+        "\\text{ and",
+        "\\text{ or",
+        " and ",
+        " or ",
+        "≤",
+        "≥",
+    ];
     // `\left(` is no sign of comparison.
     let plain = left.replace("\\left", "");
     let names = left.contains(|c: char| c.is_alphabetic()) && top_level_comma(left).is_none();

@@ -60,11 +60,8 @@ impl<'a> Parser<'_, 'a> {
         let at = self.at;
         let node = if self.plain_fraction() { self.written_fraction()? } else { self.atom()? };
         // An exponent or factorial belongs to the fraction.
-        let angle = match (self.ahead(1), self.ahead(2)) {
-            (Some(Token::Degree), _) => true,
-            (Some(Token::BraceOpen), Some(Token::Degree)) => true,
-            _ => false,
-        };
+        let degree = Some(&Token::Degree);
+        let angle = self.ahead(1) == degree || (self.ahead(1) == Some(&Token::BraceOpen) && self.ahead(2) == degree);
         let raised = matches!(self.peek(), Some(Token::Caret)) && !angle || self.peek() == Some(&Token::Bang);
         if is_proper(&node) && !raised {
             return Ok(Some(node));
@@ -188,6 +185,12 @@ impl<'a> Parser<'_, 'a> {
                         }
                     }
                     let exponent = self.nested(Self::exponent)?;
+                    if exponent == Node::Symbol("T".into())
+                        && let Some(turned) = super::matrix::transposed(&node)
+                    {
+                        node = turned;
+                        continue;
+                    }
                     node = Node::Power(Box::new((node, exponent)));
                     continue;
                 }
@@ -235,6 +238,7 @@ impl<'a> Parser<'_, 'a> {
                 Ok(Node::Call(Function::Binomial, vec![top, bottom]))
             }),
             Token::Open(edge) => self.bracket(*edge),
+            Token::BraceOpen if self.tokens.len() == 2 && self.take(&Token::BraceClose) => Ok(Node::Empty),
             Token::BraceOpen => self.nested(|parser| {
                 let mut items = parser.items(End::Brace)?;
                 parser.expect(&Token::BraceClose)?;
@@ -284,6 +288,9 @@ impl<'a> Parser<'_, 'a> {
                 self.at += long;
                 return Ok(Node::Based(Box::new(Based { digits: digits.trim_start_matches('0').into(), base })));
             }
+        }
+        if let Some(chosen) = self.chosen_between(number) {
+            return Ok(chosen);
         }
         let value = match (self.letters, self.peek()) {
             (Letters::Units, Some(Token::Symbol("k" | "K"))) if !self.spaced() => Some(1000),

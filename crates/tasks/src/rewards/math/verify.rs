@@ -3,7 +3,7 @@
 use super::compare::Comparison;
 use super::effort::{Effort, Halt};
 use super::extract::{LONGEST, bare, candidates};
-use super::node::{Node, Relation};
+use super::node::{Node, Relation, SetOperation};
 use super::parser::{Letters, parse};
 use super::policy::{Extract, Policy};
 use super::{named, prose, words};
@@ -104,6 +104,11 @@ impl Gold {
         if matches!(first, Ok(true)) {
             return first;
         }
+        // The same formula, spaced otherwise.
+        let spaced = |text: &str| text.contains('\\').then(|| text.replace(' ', ""));
+        if spaced(text).is_some_and(|text| Some(text) == spaced(bare(&self.text))) {
+            return Ok(true);
+        }
         for other in named::readings(&self.node, answer, text, &self.policy) {
             if matches!(same(&other), Ok(true)) {
                 return Ok(true);
@@ -147,6 +152,14 @@ fn read(text: &str, policy: &Policy) -> Result<Node, String> {
         Ok(node) => Ok(node),
         Err(_) if words::is_empty_set(&worded(&text)) => Ok(Node::Empty),
         Err(_) if words::is_reals(&worded(&text)) => Ok(Node::Reals),
+        Err(_)
+            if matches!(
+                &*worded(&text),
+                "all nonzero real numbers" | "all non-zero real numbers" | "all nonzero reals"
+            ) =>
+        {
+            Ok(all_reals_but(vec![Node::int(0)]))
+        }
         Err(error) => named_value(&text, policy).ok_or(error),
     }
 }
@@ -158,8 +171,7 @@ fn named_value(text: &str, policy: &Policy) -> Option<Node> {
             Node::List(items) => items,
             other => vec![other],
         };
-        let sets = Box::new((Node::Reals, Node::Set(points)));
-        return Some(Node::Sets(super::node::SetOperation::Difference, sets));
+        return Some(all_reals_but(points));
     }
     if let Ok(node) = parse(text, policy.decimal_comma, Letters::Units) {
         return Some(node);
@@ -170,9 +182,14 @@ fn named_value(text: &str, policy: &Policy) -> Option<Node> {
     Some(Node::Relation(Box::new((name, vec![(Relation::Equal, right)]))))
 }
 
+fn all_reals_but(points: Vec<Node>) -> Node {
+    Node::Sets(SetOperation::Difference, Box::new((Node::Reals, Node::Set(points))))
+}
+
 /// Reads a text with words around its answer.
 fn read_prose(text: &str, policy: &Policy) -> Option<Node> {
-    let mut text = bare(prose::without_lead(text));
+    let words = prose::without_text_commands(text);
+    let mut text = bare(prose::without_lead(&words));
     for _ in 0..4 {
         let tried = [Some(text), prose::instead(text), prose::head(text)];
         for part in tried.into_iter().flatten() {

@@ -243,3 +243,11 @@ pub(super) fn number(text: &str) -> Option<i64> {
     }
     any.then_some(total + part)
 }
+
+/// The whole number in words that a text begins with.
+pub(in crate::rewards) fn leading_number(text: &str) -> Option<i64> {
+    let text = text.trim_start_matches([' ', '*', ':', '$']);
+    let end = text.find(|c: char| !c.is_ascii_alphabetic() && !matches!(c, ' ' | '-')).unwrap_or(text.len());
+    let words: Vec<&str> = text[..end.min(100)].split_inclusive([' ', '-']).collect();
+    (1..=words.len()).rev().find_map(|count| number(&words[..count].concat()))
+}
