@@ -221,6 +221,20 @@ def pair_items(path):
             }
 
 
+def case_items(path):
+    """The rows of a table of reports: `gold`, `pred`, `right`. Bare formulas stand between dollars, as both sides ask."""
+    said = re.compile(r"\$|box|nswer|####|\*\*|\\\[|Thus |So |cost |makes |✅")
+    with open(path, newline="") as file:
+        for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE):
+            pred = row["pred"]
+            yield {
+                "gold": f"${row['gold']}$",
+                "answer": pred if said.search(pred) else f"${pred}$",
+                "equal": row["right"] == "1",
+                "rule": row["source"],
+            }
+
+
 def whole_answer(value):
     """An answer as text: competition files hold some as floats."""
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()

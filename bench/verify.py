@@ -16,8 +16,11 @@ def shared(name, variable="RELIGN_DATA", under="data"):
     return next((place / name for place in places if (place / name).exists()), None)
 
 
+# Sets that are not in the data folder: the variable and the folder that say where they are.
+ELSEWHERE = {"pairs": ("RELIGN_GRADERS", "graders"), "cases": ("RELIGN_CASES", "cases")}
 SETS = {
     "pairs": ("pairs.tsv", answers.pair_items),
+    "cases": ("math.tsv", answers.case_items),
     "math500": ("math/math500.jsonl", lambda path: answers.latex_items(answers.golds(path), 1)),
     "aime24": ("aime/aime24.jsonl", lambda path: answers.latex_items(answers.golds(path), 2)),
     "amc23": ("amc/amc23.jsonl", lambda path: answers.latex_items(answers.golds(path), 3)),
@@ -28,7 +31,7 @@ SETS = {
 def items(name):
     """The file of a set's items, made anew each time: it is a pure function of the data and a seed."""
     file, make = SETS[name]
-    path = shared(file, "RELIGN_GRADERS", "graders") if name == "pairs" else shared(file)
+    path = shared(file, *ELSEWHERE.get(name, ()))
     if path is None:
         return None
     out = WORK / f"verify-{name}.jsonl"
@@ -43,7 +46,7 @@ def verify():
     for name in SETS:
         path = items(name)
         if path is None:
-            print(f"note: {name}: {SETS[name][0]} was not found; set RELIGN_DATA (RELIGN_GRADERS)", file=sys.stderr)
+            print(f"note: {name}: {SETS[name][0]} was not found; set RELIGN_DATA (RELIGN_GRADERS, RELIGN_CASES)", file=sys.stderr)
             continue
         count = sum(1 for _ in open(path))
 

@@ -1,6 +1,8 @@
 //! Lists the rows of a table (gold, answer, right) that the verifier judges otherwise.
 //!
-//! `cargo run --release -p relign-tasks --example judge_cases -- TABLE... [--time]`
+//!     cargo run --release -p relign-tasks --example judge_cases -- [--time] TABLE...
+
+#![allow(clippy::print_stdout, reason = "results go to stdout")]
 
 use std::time::Instant;
 

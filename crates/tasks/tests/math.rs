@@ -78,7 +78,7 @@ fn the_numbers_of_reports_are_judged_right() {
         let row: serde_json::Value = serde_json::from_str(line).expect("a row");
         let text = |key: &str| row[key].as_str().expect("a text").to_owned();
         let task = Task { answer: text("gold"), ..Task::default() };
-        let score = reward.score(&task, &Transcript::of(&text("answer"), true));
+        let score = reward.score(&task, &Transcript::of(text("answer"), true));
         if (score.verdict == Verdict::Correct) != (row["right"] == 1) {
             wrong.push(format!("{line}: {}", score.reason));
         }

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use super::lexer::closing_brace;
-use super::numbers;
 use super::policy::Extract;
+use super::{numbers, prose, words};
 
 /// Longest answer that is read, in bytes.
 pub(super) const LONGEST: usize = 10_000;
@@ -35,15 +35,16 @@ pub(super) fn candidates<'t>(text: &'t str, extract: Extract) -> Vec<Found<'t>> 
                 return marked(place);
             }
             let mut all = Vec::new();
+            // No number is picked out of a formula, readable or not, and words around it are not read with it.
+            let formula = last_formulas(text);
             let whole = text.len() <= LONGEST && !text.trim().contains('\n');
-            if whole {
+            let worded = || prose::has_words(text) && words::all_reals_but(bare(text)).is_none();
+            if whole && (formula.is_none() || !worded()) {
                 all.push(Found { text: bare(text).into(), marked: false });
             }
-            // No number is picked out of a formula, readable or not.
-            if let Some(formula) = formulas(text).pop() {
-                all.push(Found { text: formula.into(), marked: true });
-            } else {
-                all.extend(numbers::last(text));
+            match formula {
+                Some(formula) => all.push(Found { text: formula, marked: true }),
+                None => all.extend(numbers::last(text)),
             }
             all
         }
@@ -206,6 +207,22 @@ fn formulas_of_start(line: &str) -> Option<Cow<'_, str>> {
         (1, true) => Cow::Owned(format!("{first}\\%")),
         _ => Cow::Owned(together.join(" , ")),
     })
+}
+
+/// The text's last formula, and those before it that only "and", "or" or a comma parts from it.
+fn last_formulas(text: &str) -> Option<Cow<'_, str>> {
+    let spans = spans(text);
+    let (mut first, _, inner) = *spans.last()?;
+    let mut together = vec![inner];
+    for (start, end, inner) in spans[..spans.len() - 1].iter().rev() {
+        if !joins(&text[*end..first]) {
+            break;
+        }
+        together.push(inner);
+        first = *start;
+    }
+    together.reverse();
+    Some(if together.len() == 1 { Cow::Borrowed(together[0]) } else { Cow::Owned(together.join(" , ")) })
 }
 
 /// The line up to the end of its sentence.

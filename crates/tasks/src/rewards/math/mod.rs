@@ -10,6 +10,7 @@ mod evaluate;
 mod exact;
 mod extract;
 mod form;
+mod function;
 mod layout;
 mod lexer;
 mod matrix;

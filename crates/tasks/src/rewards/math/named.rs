@@ -20,6 +20,14 @@ fn assignment(node: &Node) -> Option<(&str, &Node)> {
     }
 }
 
+/// The value of `x = 5`, and of 5 itself.
+pub(super) fn value(node: Node) -> Node {
+    match assignment(&node) {
+        Some((_, value)) => value.clone(),
+        None => node,
+    }
+}
+
 /// The values that `node` gives to several names, each another: `x = 1, y = 2` or `(x, y) = (1, 2)`.
 fn assigned(node: &Node) -> Option<Assigned> {
     let all: Assigned = match node {

@@ -206,7 +206,7 @@ pub(super) fn sides(text: &str) -> Option<(&str, &str)> {
         match byte {
             b'(' | b'{' | b'[' => depth += 1,
             b')' | b'}' | b']' => depth = depth.saturating_sub(1),
-            b'<' | b'>' => return None,
+            b'<' | b'>' if depth == 0 => return None,
             b'=' if depth == 0 && !(at > 0 && matches!(bytes[at - 1], b'!' | b'<' | b'>')) => last = Some(at),
             _ => {}
         }
@@ -231,10 +231,24 @@ pub(super) fn sides(text: &str) -> Option<(&str, &str)> {
         "≤",
         "≥",
     ];
-    // `\left(` is no sign of comparison.
-    let plain = left.replace("\\left", "");
+    // `\left(` is no sign of comparison, nor is what stands in brackets.
+    let plain = outside(&left.replace("\\left", "").replace("\\right", ""));
     let names = left.contains(|c: char| c.is_alphabetic()) && top_level_comma(left).is_none();
     (!right.is_empty() && names && !compares.iter().any(|mark| plain.contains(mark))).then_some((left, right))
+}
+
+/// What stands outside all brackets.
+fn outside(text: &str) -> String {
+    let mut depth = 0_usize;
+    let outer = |c: &char| {
+        match c {
+            '(' | '{' | '[' => depth += 1,
+            ')' | '}' | ']' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth == 0
+    };
+    text.chars().filter(outer).collect()
 }
 
 /// Where a comma or semicolon stands outside all brackets.

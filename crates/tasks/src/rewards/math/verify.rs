@@ -171,6 +171,7 @@ fn named_value(text: &str, policy: &Policy) -> Option<Node> {
             Node::List(items) => items,
             other => vec![other],
         };
+        let points = points.into_iter().map(named::value).collect();
         return Some(all_reals_but(points));
     }
     if let Ok(node) = parse(text, policy.decimal_comma, Letters::Units) {
