@@ -117,6 +117,11 @@ fn followed(behind: &str) -> bool {
     let right = trimmed[sign.len_utf8()..].trim_start();
     match sign {
         '+' | '/' | '^' | '×' | '·' | '÷' | '<' | '≤' | '≥' | '≠' | '=' => true,
+        // `8 - x`, but not `8 - the rest`.
+        '-' => {
+            let word = right.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
+            word.len() == 1 || word.starts_with(|c: char| c.is_ascii_digit()) || right.starts_with(['(', '\\'])
+        }
         '*' => right.starts_with(|c: char| c.is_ascii_digit()) && !trimmed.starts_with("**"),
         _ => false,
     }

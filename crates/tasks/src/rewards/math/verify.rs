@@ -77,7 +77,7 @@ impl Gold {
                 .map_or_else(|| words::even(text), |found| found.text.into_owned());
             Node::Text(letter.to_lowercase().into())
         } else {
-            read(bare(text), policy).unwrap_or_else(|_| Node::Text(worded(text).into()))
+            read_further(bare(text), policy).unwrap_or_else(|_| Node::Text(worded(text).into()))
         };
         Ok(Self { text: text.to_owned(), node, policy: *policy })
     }
@@ -160,20 +160,27 @@ fn read(text: &str, policy: &Policy) -> Result<Node, String> {
         {
             Ok(all_reals_but(vec![Node::int(0)]))
         }
-        Err(error) => named_value(&text, policy).ok_or(error),
+        Err(error) => all_reals_except(&text, policy).ok_or(error),
     }
+}
+
+/// What cannot be read as it stands, but with letters as units or by the right side of its equation.
+fn read_further(text: &str, policy: &Policy) -> Result<Node, String> {
+    read(text, policy).or_else(|error| named_value(&spelling::normal(text), policy).ok_or(error))
+}
+
+/// `all real numbers except 0`
+fn all_reals_except(text: &str, policy: &Policy) -> Option<Node> {
+    let rest = words::all_reals_but(text)?;
+    let points = match parse(rest, policy.decimal_comma, Letters::Variables).ok()? {
+        Node::List(items) => items,
+        other => vec![other],
+    };
+    Some(all_reals_but(points.into_iter().map(named::value).collect()))
 }
 
 /// What cannot be read but for the right side of its equation: `\det A = 4`, `P(A|B) = \frac13`.
 fn named_value(text: &str, policy: &Policy) -> Option<Node> {
-    if let Some(rest) = words::all_reals_but(text) {
-        let points = match parse(rest, policy.decimal_comma, Letters::Variables).ok()? {
-            Node::List(items) => items,
-            other => vec![other],
-        };
-        let points = points.into_iter().map(named::value).collect();
-        return Some(all_reals_but(points));
-    }
     if let Ok(node) = parse(text, policy.decimal_comma, Letters::Units) {
         return Some(node);
     }
@@ -196,7 +203,7 @@ fn read_prose(text: &str, policy: &Policy) -> Option<Node> {
         for part in tried.into_iter().flatten() {
             let part = bare(prose::without_lead(part));
             if !part.is_empty()
-                && let Ok(node) = read(part, policy)
+                && let Ok(node) = read_further(part, policy)
                 && !matches!(node, Node::Text(_))
             {
                 return Some(node);
@@ -262,9 +269,11 @@ pub fn verify(gold: &Gold, text: &str) -> Judgement {
         if text == bare(&gold.text) || gold.spells(text) {
             return judgement(Finding::Correct, "written the same", text);
         }
-        let node = match read(text, policy) {
+        // A sentence that may hold the answer is read as it stands or not at all.
+        let whole = index < last && !place.marked;
+        let node = match if whole { read(text, policy) } else { read_further(text, policy) } {
             Ok(node) => node,
-            Err(_) if index < last && !place.marked => continue,
+            Err(_) if whole => continue,
             Err(error) => match read_prose(text, policy).filter(|_| gold.is_mathematics()) {
                 Some(node) => node,
                 None if matches!(gold.node, Node::Text(_)) => {
@@ -277,7 +286,7 @@ pub fn verify(gold: &Gold, text: &str) -> Judgement {
             },
         };
         // A sentence of short words reads like a product of letters.
-        if index < last && !place.marked && matches!(node, Node::Text(_)) && gold.is_mathematics() {
+        if whole && matches!(node, Node::Text(_)) && gold.is_mathematics() {
             continue;
         }
         let node = labelled(node);

@@ -191,6 +191,10 @@ pub(super) fn is_reals(text: &str) -> bool {
 /// What stands behind "all real numbers except".
 pub(super) fn all_reals_but(text: &str) -> Option<&str> {
     let plain = text.trim().trim_start_matches("\\text{").trim_start();
+    let begins = |word: &str| plain.get(..word.len()).is_some_and(|head| head.eq_ignore_ascii_case(word));
+    if !["all", "any", "real", "\\mathbb"].iter().any(|word| begins(word)) {
+        return None;
+    }
     let lower = plain.to_ascii_lowercase();
     for all in ["all real numbers", "all reals", "any real number", "all real values", "real numbers", "\\mathbb{r}"] {
         for but in [" except for ", " except ", " but ", " excluding ", " other than "] {
