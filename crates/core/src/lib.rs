@@ -19,6 +19,7 @@ mod seed;
 mod skipped;
 mod strategy;
 mod task;
+mod thought;
 mod tree;
 
 pub use device::Device;
@@ -36,4 +37,5 @@ pub use scorer::{Answers, By, Place, Question, Scorer, Valuation};
 pub use seed::Seed;
 pub use strategy::{RolloutError, Rollouts, Strategy};
 pub use task::{JsonText, Message, Role, Task};
+pub use thought::{opens_thought, without_thoughts};
 pub use tree::{Author, Cost, Node, NodeId, Tree};

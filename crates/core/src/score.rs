@@ -1,11 +1,12 @@
 //! How an answer is judged.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Message, Task};
+use crate::{Message, Role, Task, without_thoughts};
 
 /// A judgement of one transcript.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -82,18 +83,36 @@ pub struct Transcript {
     /// The tokens that the model sampled for it, all its turns in a row; unknown where a server does not tell them, or
     /// where no model was asked.
     pub ids: Option<Vec<u32>>,
+    /// Whether the model's turns begin within a thought, which the prompt opened.
+    pub in_thought: bool,
 }
 
 impl Transcript {
     /// The transcript of a single completion.
     pub fn of(text: impl Into<String>, finished: bool) -> Self {
-        Self { messages: vec![Message::assistant(text)], finished, ids: None }
+        Self { messages: vec![Message::assistant(text)], finished, ids: None, in_thought: false }
     }
 
     /// The model's last turn; empty when it said nothing.
     #[must_use]
     pub fn last(&self) -> &str {
-        self.messages.iter().rev().find(|m| m.role == crate::Role::Assistant).map_or("", |m| &m.content)
+        self.messages.iter().rev().find(|m| m.role == Role::Assistant).map_or("", |m| &m.content)
+    }
+
+    /// What the model's last turn answers: its text without [thoughts](without_thoughts). Empty where a thought never ended.
+    #[must_use]
+    pub fn answer(&self) -> Cow<'_, str> {
+        without_thoughts(self.last(), self.in_thought)
+    }
+
+    /// The same transcript without the thoughts of the model's turns.
+    #[must_use]
+    pub fn answers(&self) -> Self {
+        let mut answers = self.clone();
+        for message in answers.messages.iter_mut().filter(|message| message.role == Role::Assistant) {
+            message.content = without_thoughts(&message.content, self.in_thought).into_owned();
+        }
+        answers
     }
 }
 

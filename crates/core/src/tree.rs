@@ -17,6 +17,9 @@ pub struct Tree {
     /// The training step the tree was made for; 0 outside training.
     #[serde(default)]
     pub step: u64,
+    /// Whether the prompt ends within a thought, which its chat template opened.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub in_thought: bool,
     /// The nodes, parents first.
     pub nodes: Vec<Node>,
     /// The node whose path is the answer, where a strategy chose one.
@@ -147,7 +150,7 @@ impl Tree {
     pub fn new(task: Task, prompt: Vec<u32>) -> Self {
         let text = task.messages.last().map(|m| m.content.clone()).unwrap_or_default();
         let root = Node { parent: None, tokens: prompt, text, ..Node::after(0, Author::Prompt) };
-        Self { task, step: 0, nodes: vec![root], chosen: None, cost: None }
+        Self { task, step: 0, in_thought: false, nodes: vec![root], chosen: None, cost: None }
     }
 
     /// Appends `node` and returns its place. Its parent must exist already.
@@ -211,6 +214,7 @@ impl Tree {
             }
             previous = if *author == Author::Search { Author::Policy } else { *author };
         }
-        Transcript { messages, finished: self.nodes[node].finish.is_some_and(Finish::is_natural), ids }
+        let finished = self.nodes[node].finish.is_some_and(Finish::is_natural);
+        Transcript { messages, finished, ids, in_thought: self.in_thought }
     }
 }

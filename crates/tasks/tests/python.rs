@@ -214,7 +214,7 @@ fn trls_own_functions_return_here_what_they_return_there() {
         let expected: Value = serde_json::from_str(lines.lines().last().unwrap()).unwrap();
         for (name, key, settings) in [
             ("python:trl.rewards:accuracy_reward", "accuracy_reward", json!({"seconds": 60})),
-            ("python:trl.rewards:think_format_reward", "think_format_reward", json!({"seconds": 60})),
+            ("python:trl.rewards:think_format_reward", "think_format_reward", json!({"seconds": 60, "thoughts": true})),
             (
                 "python:trl.rewards:get_soft_overlong_punishment",
                 "soft_overlong",

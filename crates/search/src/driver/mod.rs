@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use relign_core::{Answers, Generate, RolloutError, Rollouts, Sampling, Scorer, Seed, Task, Tokenize, Tree};
+use relign_core::{
+    Answers, Generate, RolloutError, Rollouts, Sampling, Scorer, Seed, Task, Tokenize, Tree, opens_thought,
+};
 
 use round::{Growth, hand_over};
 pub(crate) use round::{Round, hand_over_now};
@@ -95,6 +97,9 @@ pub struct Progress {
     pub tokens: u64,
 }
 
+/// Tokens at a prompt's end that tell whether it ends within a thought.
+const PROMPT_END: usize = 16;
+
 impl Rollouts for Driver<'_> {
     fn run(&mut self, tasks: Vec<Task>, each: &mut dyn FnMut(Tree)) -> Result<(), RolloutError> {
         let mut round = self.prepare(tasks)?;
@@ -118,7 +123,9 @@ impl<'a> Driver<'a> {
                 .map_err(|what| RolloutError::Task { task: task.id.clone(), what })?;
             let seed = self.seed.child(&task.id);
             let shared = Arc::new(task.clone());
+            let in_thought = opens_thought(&self.tokenizer.decode(&prompt[prompt.len().saturating_sub(PROMPT_END)..]));
             let mut tree = Tree::new(task, prompt);
+            tree.in_thought = in_thought;
             tree.step = self.step;
             let start = Start {
                 tree,

@@ -15,9 +15,11 @@ use super::stated::Stated;
 /// The options are the task's fact `options` (a JSON object of letters and texts, or a list), or else the
 /// lines `(A) text`, `A. text` or `A) text` of the question. The task's answer is a letter, also in
 /// parentheses, or an option's text. Read is what the answer says it comes to: within
-/// `<answer>...</answer>`, in `\boxed{}`, behind `####`, behind "answer is", else the last line. There a
-/// choice is a letter, alone or in a sentence (`B`, `(B)`, `B. Ten`, `option B`, `B is right`), or the text
-/// of one option. Whoever names several options has chosen none.
+/// `<answer>...</answer>`, in `\boxed{}`, behind `####`, behind "answer is", the last of them; else a first line that is a
+/// choice and nothing else; else the last line. There a choice is a letter, alone or in a sentence (`B`, `(B)`, `B. Ten`,
+/// `option B`, `B is right`), or the text of one option. What explains ("because A ...") or denies ("not A", "A is wrong")
+/// chooses nothing, and whoever names several options has chosen none. An answer of the task that is neither letter nor text is
+/// an index from 0.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Choice {
@@ -45,29 +47,10 @@ impl Reward for Choice {
             return Score::unparsed("cut off before its end");
         }
         let text = said(task, transcript);
-        let stated = Stated::of(&text, transcript.finished);
-        if stated.open && !stated.parts.last().is_some_and(|last| last.ends_with(['.', ')'])) {
-            return Score::unparsed("cut off where its answer may go on");
-        }
-        let mut chosen: Vec<char> = Vec::new();
-        for part in &stated.parts {
-            match options.chosen(part) {
-                Ok(letter) => chosen.push(letter),
-                Err(why) => return Score::unparsed(why),
-            }
-        }
-        chosen.dedup();
-        if !stated.marked {
-            // Whoever writes letters below one another has not chosen the last.
-            let others = text.lines().filter_map(|line| options.gold(line)).filter(|l| chosen.first() != Some(l));
-            let others: Vec<char> = others.collect();
-            chosen.extend(others);
-        }
-        match chosen[..] {
-            [] => Score::unparsed("nothing was said"),
-            [letter] if letter == expected => Score::correct(format!("chose {letter}")).answering(letter),
-            [letter] => Score::wrong(format!("chose {letter}, expected {expected}")).answering(letter),
-            _ => Score::unparsed(format!("chooses {} and {}", chosen[0], chosen[1])),
+        match options.answer(&text, transcript.finished) {
+            Err(why) => Score::unparsed(why),
+            Ok(letter) if letter == expected => Score::correct(format!("chose {letter}")).answering(letter),
+            Ok(letter) => Score::wrong(format!("chose {letter}, expected {expected}")).answering(letter),
         }
     }
 }
@@ -97,12 +80,102 @@ impl Options {
         }
         let text = bare(answer);
         let mut same = self.0.iter().filter(|(_, option)| **option == text);
-        same.next().map(|(letter, _)| *letter).filter(|_| same.next().is_none())
+        match same.next() {
+            Some((letter, _)) => Some(*letter).filter(|_| same.next().is_none()),
+            // MMLU counts its options from 0.
+            None => answer.trim().parse().ok().and_then(|index: usize| self.0.keys().nth(index)).copied(),
+        }
     }
 
-    /// The letter that a statement chooses.
-    fn chosen(&self, statement: &str) -> Result<char, String> {
-        let short = || -> String { statement.chars().take(60).collect() };
+    /// The letter that an answer chooses: by the last statement of the strongest kind that chooses any, else by its first line if
+    /// that is a choice and nothing else, else by its last line.
+    fn answer(&self, text: &str, finished: bool) -> Result<char, String> {
+        for stated in Stated::marked_kinds(text, finished) {
+            let mut parts = stated.parts.iter().rev();
+            if stated.open && !stated.parts.last().is_some_and(|last| last.ends_with(['.', ')'])) {
+                return Err("cut off where its answer may go on".to_owned());
+            }
+            if let Some(choice) = parts.find_map(|part| self.chosen(part)) {
+                return choice;
+            }
+        }
+        let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+        let alone: Vec<char> = lines.iter().filter_map(|line| self.alone(line)).collect();
+        // Whoever writes letters below one another has chosen none.
+        if let Some(other) = alone.iter().find(|letter| **letter != alone[0]) {
+            return Err(format!("chooses {} and {other}", alone[0]));
+        }
+        let (Some(first), Some(last)) = (lines.first(), lines.last()) else {
+            return Err("nothing was said".to_owned());
+        };
+        if !finished && !last.trim_end().ends_with(['.', ')']) {
+            return Err("cut off where its answer may go on".to_owned());
+        }
+        if let Some(letter) = self.alone(first) {
+            return Ok(letter);
+        }
+        let chosen = self.chosen(last).unwrap_or_else(|| Err(format!("no option in `{}`", short(last))))?;
+        match alone.first() {
+            Some(other) if *other != chosen => Err(format!("chooses {chosen} and {other}")),
+            _ => Ok(chosen),
+        }
+    }
+
+    /// The letter of a line that is a choice and nothing else.
+    fn alone(&self, line: &str) -> Option<char> {
+        let line = line.trim().trim_matches(['*', '_']);
+        let letter = line.trim_matches(['(', ')', '.', '*', ' ']);
+        let mut characters = letter.chars();
+        match (characters.next(), characters.next()) {
+            (Some(letter), None) => Some(letter.to_ascii_uppercase()).filter(|letter| self.0.contains_key(letter)),
+            _ => {
+                let text = bare(line);
+                let mut same = self.0.iter().filter(|(_, option)| **option == text);
+                same.next().map(|(letter, _)| *letter).filter(|_| same.next().is_none())
+            }
+        }
+    }
+
+    /// What a statement chooses, none where it is about no option: the option of its first clause that affirms any.
+    fn chosen(&self, statement: &str) -> Option<Result<char, String>> {
+        let statement = statement.lines().next().unwrap_or_default();
+        // A formula is about no option.
+        let words = ["\\text", "\\math", "\\left", "\\right", "\\quad", "\\ ", "\\,", "\\;", "\\(", "\\)"];
+        if statement.match_indices('\\').any(|(at, _)| !words.iter().any(|word| statement[at..].starts_with(word))) {
+            return None;
+        }
+        match self.clause(statement, true) {
+            Ok(letter) => return Some(Ok(letter)),
+            Err(None) => return None,
+            Err(Some(_)) => {}
+        }
+        let clauses = clauses(statement);
+        let mut affirmed = clauses.iter().filter(|clause| !denies(clause)).map(|clause| self.clause(clause, false));
+        affirmed.find_map(|choice| match choice {
+            Ok(letter) => Some(Ok(letter)),
+            Err(why) => why.map(Err),
+        })
+    }
+
+    /// The letter that a clause chooses; nothing, or why none, where it does not. Of a `whole` statement that has
+    /// clauses which deny or explain, none is the letter.
+    fn clause(&self, statement: &str, whole: bool) -> Result<char, Option<String>> {
+        if whole && bare(statement).split_whitespace().count() > 1 && clauses(statement).len() > 1 {
+            let text = bare(statement);
+            let mut same = self.0.iter().filter(|(_, option)| **option == text);
+            return match (same.next(), same.next()) {
+                (Some((letter, _)), None) => Ok(*letter),
+                _ => Err(Some(String::new())),
+            };
+        }
+        if whole && denies(statement) {
+            return Err(None);
+        }
+        self.single(statement)
+    }
+
+    /// The letter that a statement of one clause chooses.
+    fn single(&self, statement: &str) -> Result<char, Option<String>> {
         let whole = bare(statement);
         // The text of an option, and nothing else.
         let same: Vec<char> = self.0.iter().filter(|(_, text)| **text == whole).map(|(letter, _)| *letter).collect();
@@ -115,7 +188,7 @@ impl Options {
         match letters[..] {
             [letter] => return Ok(letter),
             [] => {}
-            _ => return Err(format!("names several options: `{}`", short())),
+            _ => return Err(Some(format!("names several options: `{}`", short(statement)))),
         }
         // An option's text in a sentence, unless it is part of another's that is there.
         let mut there: Vec<(&str, char)> =
@@ -124,8 +197,8 @@ impl Options {
         there.retain(|(text, _)| !all.iter().any(|(other, _)| other.len() > text.len() && holds(other, text)));
         match there[..] {
             [(_, letter)] => Ok(letter),
-            [] => Err(format!("no option in `{}`", short())),
-            _ => Err(format!("names several options: `{}`", short())),
+            [] => Err(None),
+            _ => Err(Some(format!("names several options: `{}`", short(statement)))),
         }
     }
 
@@ -159,8 +232,12 @@ impl Options {
                 || [" or", " and"].iter().any(|word| before.ends_with(word));
             let introduced = ["option", "choice", "letter", "answer"].iter().any(|word| before.ends_with(word));
             let heading = alone(&characters[..at]) && matches!(near(1), Some('.' | ')' | ':'));
-            // Small letters and the words "a" and "I" are letters only where nothing else is meant.
-            let word = c.is_lowercase() || matches!(c, 'A' | 'I');
+            // Small letters and the words "a" and "I" are letters only where nothing else is meant: "A is right", "I pick A".
+            let next = after.trim_start().split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
+            let subject =
+                matches!(next, "is" | "was" | "seems" | "looks" | "because" | "since" | "would" | "must" | "should");
+            let ends = !after.trim_start().starts_with(|c: char| c.is_alphanumeric());
+            let word = c.is_lowercase() || (matches!(c, 'A' | 'I') && !subject && !ends);
             if all_alone || bracketed || introduced || joined || heading || !word {
                 found.push(letter);
             }
@@ -174,6 +251,64 @@ impl Options {
         }
         found
     }
+}
+
+/// The beginning of a text, for messages.
+fn short(text: &str) -> String {
+    text.chars().take(60).collect()
+}
+
+/// Words behind which an explanation begins, or another option that is none.
+const BREAKS: [&str; 14] = [
+    " because ",
+    " since ",
+    " as ",
+    " but ",
+    " while ",
+    " whereas ",
+    " rather than ",
+    " instead of ",
+    " not ",
+    " so ",
+    " the answer",
+    " which ",
+    " it is ",
+    " unlike ",
+];
+
+/// The clauses of a statement. A comma ends one only where a word follows that begins another, for it also lists options.
+fn clauses(statement: &str) -> Vec<&str> {
+    // Only ASCII changes, so places in the text stay where they are.
+    let lower = statement.to_ascii_lowercase();
+    let mut ends: Vec<usize> = Vec::new();
+    for mark in [". ", "; ", "! ", "? ", " - ", " (", "\u{2014}"] {
+        ends.extend(lower.match_indices(mark).map(|(at, _)| at + mark.len() - mark.trim_start().len().min(1)));
+    }
+    for word in BREAKS {
+        // With or without a comma before it.
+        ends.extend(lower.match_indices(word).map(|(at, _)| at).filter(|at| {
+            let comma = lower[..*at].trim_end().ends_with([',', ':']);
+            comma || matches!(word, " because " | " since " | " rather than " | " instead of " | " unlike " | " but ")
+        }));
+    }
+    ends.retain(|end| statement.is_char_boundary(*end) && *end > 0);
+    ends.sort_unstable();
+    ends.dedup();
+    let starts = std::iter::once(0).chain(ends.iter().copied());
+    let clauses = starts.zip(ends.iter().copied().chain([statement.len()])).map(|(start, end)| &statement[start..end]);
+    clauses.filter(|clause| clause.chars().any(char::is_alphanumeric)).collect()
+}
+
+/// Whether a clause says what is not the answer.
+fn denies(clause: &str) -> bool {
+    let lower = clause.to_ascii_lowercase().replace('\u{2019}', "'");
+    let begins = ["because", "since", "as", "rather than", "instead of", "while", "whereas", "unlike"];
+    let mut words = lower.split(|c: char| !c.is_alphanumeric() && c != '\'').filter(|word| !word.is_empty());
+    begins.iter().any(|word| lower.trim_start_matches([',', ' ']).starts_with(word))
+        || words.any(|word| {
+            matches!(word, "not" | "never" | "wrong" | "incorrect" | "false" | "neither" | "cannot")
+                || word.ends_with("n't")
+        })
 }
 
 /// A text in small letters without punctuation at its ends, all spaces one.
@@ -196,7 +331,7 @@ fn given(fact: &str) -> Result<Vec<(char, String)>, String> {
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let letter = |name: &str| {
         let mut characters = name.chars();
-        let first = characters.next().filter(char::is_ascii_alphabetic)?.to_ascii_uppercase();
+        let first = characters.next().filter(char::is_ascii_alphanumeric)?.to_ascii_uppercase();
         characters.next().is_none().then_some(first)
     };
     let wrong = || format!("expected options as a JSON object of letters and texts or as a list, got `{fact}`");
@@ -282,7 +417,6 @@ mod tests {
             "A\nB",
             "C\nso\nB",
             "The answer is A or B",
-            "#### A\n#### B",
             "Ten, tell the attending",
             "A patient came in.",
             "Nobody knows.",

@@ -80,7 +80,8 @@ impl Reward for Runner {
         let Some(language) = Language::named(name) else {
             return Score::failed(format!("task {}: expected python, rust, javascript or c, got `{name}`", task.id));
         };
-        let Some((code, fenced)) = extracted(transcript.last(), language) else {
+        let Some((code, fenced)) = extracted(&transcript.answer(), language, fact("entry_point").unwrap_or_default())
+        else {
             return Score::unparsed("no program");
         };
         let entry_point = fact("entry_point").unwrap_or_default();
@@ -140,49 +141,111 @@ fn same_lines(got: &str, expected: &str) -> bool {
     lines(got) == lines(expected)
 }
 
-/// The program of an answer, and whether it stood in a fenced block.
-fn extracted(text: &str, language: Language) -> Option<(String, bool)> {
-    let (mut own, mut unnamed, mut any) = (None, None, false);
+/// The program of an answer, and whether it stood in a fenced block: of several blocks the last that defines the entry point,
+/// for what follows it may be usage, tests or output; else the last one.
+fn extracted(text: &str, language: Language, entry_point: &str) -> Option<(String, bool)> {
+    let blocks = blocks(text, language);
+    let own: Vec<&Block> = blocks.iter().filter(|block| block.named == Some(true) && !block.text.is_empty()).collect();
+    let unnamed: Vec<&Block> = blocks.iter().filter(|block| block.named.is_none() && !block.text.is_empty()).collect();
+    let solves = |block: &&&Block| !entry_point.is_empty() && defines_any(&block.text, entry_point, language);
+    let last = |blocks: &[&Block]| blocks.iter().rev().find(solves).or(blocks.last()).map(|block| block.text.clone());
+    // A block without a name that solves the task counts before one with a name that does not.
+    let own_solves = own.iter().any(|block| solves(&block));
+    let first = if !own_solves && unnamed.iter().any(|block| solves(&block)) { &unnamed } else { &own };
+    if let Some(block) = last(first).or_else(|| last(&unnamed)) {
+        return Some((block, true));
+    }
+    // Prose around the solution, with blocks that hold other things.
+    let bare = blocks.is_empty() || (!entry_point.is_empty() && defines_any(text, entry_point, language));
+    (bare && !text.trim().is_empty()).then(|| (text.trim_start_matches('\n').to_owned(), false))
+}
+
+/// A fenced block.
+struct Block {
+    /// Whether its name is the language's; none without a name.
+    named: Option<bool>,
+    text: String,
+}
+
+/// The fenced blocks of a text: behind three or more backticks or tildes, up to a line of at least as many. Fences within a text
+/// in triple quotes of Python are part of it.
+fn blocks<'t>(text: &'t str, language: Language) -> Vec<Block> {
+    let mut blocks = Vec::new();
     let mut lines = text.lines();
     while let Some(line) = lines.next() {
+        // A block within a quotation is quoted line by line.
+        let quotation = line.trim_start().starts_with('>');
+        let unquoted = |line: &'t str| if quotation { quoted_text(line) } else { line };
+        let line = unquoted(line);
         let bare = line.trim_start();
-        let ticks = bare.chars().take_while(|&c| c == '`').count();
-        if ticks < 3 {
+        let mark = match bare.chars().next() {
+            Some(mark @ ('`' | '~')) => mark,
+            _ => continue,
+        };
+        let length = bare.chars().take_while(|&c| c == mark).count();
+        let info = bare[length..].trim();
+        // Backticks behind the fence are code within a line.
+        if length < 3 || (mark == '`' && info.contains('`')) {
             continue;
         }
-        any = true;
-        let (fence, margin) = ("`".repeat(ticks), line.len() - bare.len());
-        let name = bare[ticks..].trim().split([' ', '{', ',']).next().unwrap_or_default();
+        let margin = line.len() - bare.len();
+        let name = info.trim_start_matches(['{', '.']).split([' ', '{', '}', ',']).next().unwrap_or_default();
+        let named = (!name.is_empty()).then(|| Language::named(&name.to_lowercase()) == Some(language));
         // A block that the token limit cut is closed by the end.
         let mut block = String::new();
-        for line in lines.by_ref().take_while(|line| !line.trim().starts_with(&fence)) {
+        let mut quoted: Option<&str> = None;
+        for line in lines.by_ref() {
+            let line = unquoted(line);
+            let bare = line.trim();
+            let ends = bare.chars().take_while(|&c| c == mark).count() >= length && bare.chars().all(|c| c == mark);
+            if ends && quoted.is_none() {
+                break;
+            }
+            if language == Language::Python && named != Some(false) {
+                quoted = quotes_open(line, quoted);
+            }
             // A block within a list is moved in as a whole.
             let blank = line.len() - line.trim_start_matches([' ', '\t']).len();
             block.push_str(&line[margin.min(blank)..]);
             block.push('\n');
         }
-        if block.trim().is_empty() {
-            continue;
-        }
-        if name.is_empty() {
-            unnamed = Some(block);
-        } else if Language::named(name) == Some(language) {
-            own = Some(block);
-        }
+        let text = if block.trim().is_empty() { String::new() } else { block };
+        blocks.push(Block { named, text });
     }
-    match own.or(unnamed) {
-        Some(block) => Some((block, true)),
-        None if any || text.trim().is_empty() => None,
-        None => Some((text.to_owned(), false)),
+    blocks
+}
+
+/// A line without the mark of a quotation.
+fn quoted_text(line: &str) -> &str {
+    let line = line.trim_start();
+    line.strip_prefix("> ").or_else(|| line.strip_prefix('>')).unwrap_or(line)
+}
+
+/// Which triple quotes are open behind a line of Python, where `open` were before it.
+fn quotes_open<'q>(line: &str, mut open: Option<&'q str>) -> Option<&'q str> {
+    let mut rest = line;
+    loop {
+        match open {
+            Some(quotes) => {
+                let Some(at) = rest.find(quotes) else { return open };
+                (rest, open) = (&rest[at + quotes.len()..], None);
+            }
+            None => {
+                let first =
+                    ["\"\"\"", "'''"].into_iter().filter_map(|quotes| rest.find(quotes).map(|at| (at, quotes))).min();
+                let comment = rest.find('#');
+                let Some((at, quotes)) = first.filter(|(at, _)| comment.is_none_or(|comment| comment > *at)) else {
+                    return None;
+                };
+                (rest, open) = (&rest[at + quotes.len()..], Some(quotes));
+            }
+        }
     }
 }
 
-/// A solution that is whole: where the code lacks the entry point it goes on from the prefix.
-fn completed(code: &str, prefix: &str, entry_point: &str, language: Language) -> String {
-    if prefix.is_empty() {
-        return code.to_owned();
-    }
-    let defines = |line: &str| {
+/// Whether a line of the code defines the entry point.
+fn defines_any(code: &str, entry_point: &str, language: Language) -> bool {
+    code.lines().any(|line| {
         let line = line.trim_start_matches("pub ").trim_start_matches("export ").trim_start_matches("async ");
         let named = |word: &str| {
             line.strip_prefix(word)
@@ -198,8 +261,15 @@ fn completed(code: &str, prefix: &str, entry_point: &str, language: Language) ->
             }
             Language::C => !line.starts_with([' ', '\t']) && line.contains(&format!("{entry_point}(")),
         }
-    };
-    let whole = !entry_point.is_empty() && code.lines().any(defines);
+    })
+}
+
+/// A solution that is whole: where the code lacks the entry point it goes on from the prefix.
+fn completed(code: &str, prefix: &str, entry_point: &str, language: Language) -> String {
+    if prefix.is_empty() {
+        return code.to_owned();
+    }
+    let whole = !entry_point.is_empty() && defines_any(code, entry_point, language);
     match language {
         // The prefix brings what answers often leave out: imports, and functions that the tests know.
         Language::Python if whole && code.contains("from __future__") => code.to_owned(),
@@ -225,7 +295,7 @@ mod tests {
 
     #[test]
     fn programs_are_found_in_answers() {
-        let found = |text: &str| extracted(text, Language::Python);
+        let found = |text: &str| extracted(text, Language::Python, "");
         let block = |text: &str| Some((text.to_owned(), true));
         assert_eq!(
             found("So:\n```python\nx = 1\n```\nor\n```py\nx = 2\n```\nIt prints\n```text\n3\n```"),

@@ -1,17 +1,17 @@
 //! The form of an answer.
 
 use regex::{Regex, RegexBuilder};
-use relign_core::{ConfigError, Entry, Reward, Score, Task, Transcript, parse, schema_of};
+use relign_core::{ConfigError, Entry, Reward, Score, Task, Transcript, opens_thought, parse, schema_of};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::said;
+use super::{said, without_question};
 
 /// Pays for the form of an answer, whatever it says.
 ///
 /// Up to five demands: a marker that stands exactly once with something behind it on its line, tags
 /// that each enclose something exactly once and in order (`<think>...</think>`), a regular expression,
-/// a least and a largest length. All of them met pay 1; some of them pay their share of `partial`. The
+/// a least and a largest length. They are on the answer; thoughts are left out unless `thoughts` says otherwise. All of them met pay 1; some of them pay their share of `partial`. The
 /// language of an answer is the `language` reward's. Give it a small
 /// weight beside the reward that knows the answer.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -30,6 +30,8 @@ pub struct Format {
     pub max_chars: usize,
     /// What meeting the demands in part is worth at most, 0 to 1.
     pub partial: f64,
+    /// The demands are on the whole text, thoughts included; also where `tags` name a thought (`think`, `reasoning`, ...).
+    pub thoughts: bool,
 }
 
 impl Default for Format {
@@ -41,6 +43,7 @@ impl Default for Format {
             min_chars: 0,
             max_chars: 0,
             partial: 0.0,
+            thoughts: false,
         }
     }
 }
@@ -59,6 +62,10 @@ struct Form {
 }
 
 impl Format {
+    fn reads_thoughts(&self) -> bool {
+        self.thoughts || self.tags.iter().any(|tag| opens_thought(&format!("<{tag}>")))
+    }
+
     fn form(self) -> Result<Form, ConfigError> {
         if !(0.0..=1.0).contains(&self.partial) {
             return Err(ConfigError::at("partial", format!("expected 0 to 1, got {}", self.partial)));
@@ -85,7 +92,11 @@ impl Format {
 
 impl Reward for Form {
     fn score(&self, task: &Task, transcript: &Transcript) -> Score {
-        let text = said(task, transcript);
+        let text = if self.format.reads_thoughts() {
+            without_question(task, transcript.last().into())
+        } else {
+            said(task, transcript)
+        };
         let mut demands = 0;
         let mut unmet = Vec::new();
         let mut demand = |met: bool, what: &dyn Fn() -> String| {

@@ -227,8 +227,8 @@ impl Judging {
             question => task.messages.last().map_or("", |message| message.content.as_str()),
             messages => task.messages,
             reference => task.answer,
-            response => transcript.last(),
-            turns => transcript.messages,
+            response => transcript.answer(),
+            turns => transcript.answers().messages,
             facts => task.facts,
             columns => columns(task),
             min => min,
@@ -299,8 +299,8 @@ impl Judging {
 
 impl Reward for Judging {
     fn score(&self, task: &Task, transcript: &Transcript) -> Score {
-        if transcript.last().trim().is_empty() {
-            return Score::unparsed("nothing was said");
+        if transcript.answer().trim().is_empty() {
+            return Score::unparsed("no answer outside its thoughts");
         }
         let Judge { min, max, correct_from, .. } = self.judge;
         match self.judge(task, transcript) {

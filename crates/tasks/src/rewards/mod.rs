@@ -91,10 +91,14 @@ impl Reward for Own {
     }
 }
 
-/// The model's last turn without verbatim repetitions of what it was asked: whoever repeats the
-/// question has not answered it.
+/// The answer of the model's last turn, thoughts left out, without verbatim repetitions of what it was asked: whoever repeats
+/// the question has not answered it.
 pub(crate) fn said<'a>(task: &Task, transcript: &'a Transcript) -> Cow<'a, str> {
-    let mut text = Cow::Borrowed(transcript.last());
+    without_question(task, transcript.answer())
+}
+
+/// `text` without verbatim repetitions of what was asked.
+pub(crate) fn without_question<'a>(task: &Task, mut text: Cow<'a, str>) -> Cow<'a, str> {
     for asked in task.messages.iter().map(|message| message.content.trim()) {
         if !asked.is_empty() && text.contains(asked) {
             text = Cow::Owned(text.replace(asked, " "));

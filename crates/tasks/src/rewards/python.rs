@@ -40,6 +40,9 @@ pub struct Python {
     pub arguments: Option<Map<String, Value>>,
     /// What prompts and completions are given as.
     pub format: Conversation,
+    /// Completions are given with the model's thoughts, which are left out otherwise: for functions that judge the form of a
+    /// thought, such as TRL's `think_format_reward`.
+    pub thoughts: bool,
     /// Call it once for all answers to a task, in contrast to once for each as soon as it is there.
     pub group: bool,
     /// The value from which on an answer counts as correct.
@@ -73,6 +76,7 @@ impl Default for Python {
             function: String::new(),
             arguments: None,
             format: Conversation::Chat,
+            thoughts: false,
             group: true,
             correct_from: 1.0,
             seconds: 10.0,
@@ -147,6 +151,13 @@ impl Calling {
     }
 
     fn call(&self, task: &Task, group: &[Transcript]) -> Result<Vec<Score>, String> {
+        let answers: Vec<Transcript>;
+        let group = if self.python.thoughts {
+            group
+        } else {
+            answers = group.iter().map(Transcript::answers).collect();
+            &answers
+        };
         let answer = self.workers.call(&call(self.python.format, task, group))?;
         scores(&self.python.function, answer, group.len(), self.python.correct_from)
     }

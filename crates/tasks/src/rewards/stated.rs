@@ -16,13 +16,26 @@ pub(crate) struct Stated<'t> {
 impl<'t> Stated<'t> {
     /// What `text` states; `finished` tells whether it ended by itself.
     pub(crate) fn of(text: &'t str, finished: bool) -> Self {
-        let kinds: [fn(&str) -> Vec<Range<usize>>; 4] = [tagged, boxed, marked, told];
-        let found = kinds.iter().map(|kind| kind(text)).find(|found| !found.is_empty());
-        let is_marked = found.is_some();
-        let found = found.unwrap_or_else(|| last_line(text));
-        let open = !finished && found.last().is_some_and(|last| text[last.end..].trim().is_empty());
-        Self { parts: found.into_iter().map(|range| text[range].trim()).collect(), marked: is_marked, open }
+        let kind = Self::marked_kinds(text, finished).next();
+        kind.unwrap_or_else(|| Self::new(text, last_line(text), false, finished))
     }
+
+    /// What `text` states in each kind that it has, the strongest first; the last line is none.
+    pub(crate) fn marked_kinds(text: &'t str, finished: bool) -> impl Iterator<Item = Self> {
+        let kinds: [fn(&str) -> Vec<Range<usize>>; 4] = [tagged, boxed, marked, told];
+        let found = kinds.into_iter().map(move |kind| kind(text)).filter(|found| !found.is_empty());
+        found.map(move |found| Self::new(text, found, true, finished))
+    }
+
+    fn new(text: &'t str, found: Vec<Range<usize>>, marked: bool, finished: bool) -> Self {
+        let open = !finished && found.last().is_some_and(|last| text[last.end..].trim().is_empty());
+        Self { parts: found.into_iter().map(|range| text[range].trim()).collect(), marked, open }
+    }
+}
+
+/// What stands in the last element `answer` of a text.
+pub(crate) fn last_tagged(text: &str) -> Option<&str> {
+    tagged(text).pop().map(|range| &text[range])
 }
 
 /// What stands in the last `\boxed{}` of a text.
