@@ -234,9 +234,7 @@ fn quotes_open<'q>(line: &str, mut open: Option<&'q str>) -> Option<&'q str> {
                 let first =
                     ["\"\"\"", "'''"].into_iter().filter_map(|quotes| rest.find(quotes).map(|at| (at, quotes))).min();
                 let comment = rest.find('#');
-                let Some((at, quotes)) = first.filter(|(at, _)| comment.is_none_or(|comment| comment > *at)) else {
-                    return None;
-                };
+                let (at, quotes) = first.filter(|(at, _)| comment.is_none_or(|comment| comment > *at))?;
                 (rest, open) = (&rest[at + quotes.len()..], Some(quotes));
             }
         }
