@@ -91,13 +91,22 @@ impl Options {
     /// that is a choice and nothing else, else by its last line.
     fn answer(&self, text: &str, finished: bool) -> Result<char, String> {
         for stated in Stated::marked_kinds(text, finished) {
-            let mut parts = stated.parts.iter().rev();
             if stated.open && !stated.parts.last().is_some_and(|last| last.ends_with(['.', ')'])) {
                 return Err("cut off where its answer may go on".to_owned());
             }
-            if let Some(choice) = parts.find_map(|part| self.chosen(part)) {
-                return choice;
+            let choices = stated.parts.iter().enumerate();
+            let mut choices = choices.filter_map(|(at, part)| Some((at, self.chosen(part)?))).rev();
+            let Some((last, choice)) = choices.next() else { continue };
+            let letter = choice?;
+            // Who changes an answer says something in between; who lists answers has chosen none.
+            if let Some((first, Ok(other))) = choices.find(|(_, choice)| choice.as_ref().ok() != Some(&letter)) {
+                let start = |part: &str| part.as_ptr() as usize - text.as_ptr() as usize;
+                let mut gaps = stated.parts[first..=last].windows(2);
+                if gaps.all(|pair| only_marks(&text[start(pair[0]) + pair[0].len()..start(pair[1])])) {
+                    return Err(format!("chooses {other} and {letter}"));
+                }
             }
+            return Ok(letter);
         }
         let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
         let alone: Vec<char> = lines.iter().filter_map(|line| self.alone(line)).collect();
@@ -258,6 +267,13 @@ fn short(text: &str) -> String {
     text.chars().take(60).collect()
 }
 
+/// Whether a text between two statements holds nothing but what marks statements.
+fn only_marks(between: &str) -> bool {
+    let lower = between.to_ascii_lowercase();
+    let mut words = lower.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
+    words.all(|word| matches!(word, "boxed" | "answer" | "the" | "final" | "is" | "correct" | "or" | "and" | "text"))
+}
+
 /// Words behind which an explanation begins, or another option that is none.
 const BREAKS: [&str; 14] = [
     " because ",
@@ -403,6 +419,11 @@ mod tests {
             "He must tell the attending.",
             "The answer is: tell the attending",
             "The answer is B. I repeat: the answer is B.",
+            "\\boxed{A}. No, he must tell: \\boxed{B}",
+            "Answer: A is wrong.\n\nAnswer: B",
+            "B\n\nBecause A harms and C is vague.",
+            "B, not A",
+            "Answer: it is not A, the answer is B",
         ] {
             assert_eq!(judge(right).verdict, Verdict::Correct, "{right}: {}", judge(right).reason);
         }
@@ -415,6 +436,8 @@ mod tests {
             "A, B, C or D",
             "A B",
             "A\nB",
+            "#### A\n#### B",
+            "\\boxed{A}\n\\boxed{B}",
             "C\nso\nB",
             "The answer is A or B",
             "Ten, tell the attending",
