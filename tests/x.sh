@@ -9,10 +9,10 @@ failures=0
 
 # A folder with ./x and a PATH that holds all it needs; $1 names what to leave out.
 fresh() {
-  rm -rf "$work/repo" "$work/bin" && mkdir -p "$work/repo" "$work/bin"
+  rm -rf "$work/repo" "$work/bin" "$work/cache" && mkdir -p "$work/repo" "$work/bin"
   cp "$root/x" "$work/repo/x"
   local tool
-  for tool in bash env dirname basename awk df uname mkdir rm mv ln cat grep tail head find sleep touch; do
+  for tool in bash env dirname basename awk df uname mkdir rm mv ln cat grep tail head find sleep touch flock cksum readlink; do
     ln -s "$(command -v "$tool")" "$work/bin/$tool"
   done
   for tool in cargo cc c++ g++ gcc; do imitate "$tool" 'exit 0'; done
@@ -38,6 +38,7 @@ case "$*" in
 *) exit 1 ;;
 esac'
 
+export XDG_CACHE_HOME=$work/cache
 run() { output=$(cd / && env -u RELIGN_TORCH PATH="$work/bin" "$@" "$work/repo/x" setup 2>&1); status=$?; }
 check() { # NAME CONDITION...
   local name=$1
@@ -51,12 +52,14 @@ check() { # NAME CONDITION...
 }
 says() { [ $status -eq 1 ] && [[ $output == *"error: "*"$1"*"help: "*"$2"* ]]; }
 calls() { [ "$(grep -c called "$work/bin/pip-calls" 2>/dev/null)" = "$1" ]; }
+nothing_half_done() { [ -z "$(find "$work/repo/.x" "$work/cache" -name '*.part*' 2>/dev/null)" ]; }
+no_torch() { [ -z "$(find "$work/cache" -name libtorch_cpu.so -path '*/torch-2*/torch/*' ! -path '*.part/*' 2>/dev/null)" ]; }
 whole() {
   local lib=$work/repo/.x/libtorch/lib
   [ $status -eq 0 ] && [ -e "$lib/libtorch.so" ] && [ -e "$lib/libc10.so" ] && [ -e "$lib/libgomp.so" ] &&
     [ -e "$lib/libcudart.so.13" ] && [ -e "$lib/libcupti.so.13" ] && [ -d "$work/repo/.x/libtorch/include" ] &&
     grep -q "LIBTORCH = \"$work/repo/.x/libtorch\"" "$work/repo/.cargo/config.toml" &&
-    [ -z "$(find "$work/repo/.x" -name '*.part*')" ]
+    nothing_half_done
 }
 
 fresh cargo; run env; check "no Rust" says "cargo was not found" "rustup.rs"
@@ -70,7 +73,8 @@ check "too little disk" says "2 GB are free" "free some space"
 fresh
 imitate python3 'case "$*" in *--version*) ;; *--target*) echo "NewConnectionError: Failed to resolve pypi.org" >&2; exit 1;; *) exit 1;; esac'
 run env; check "no network" says "cannot be reached" "check the network"
-check "no network leaves nothing half done" [ ! -e "$work/repo/.x/torch" -a -z "$(find "$work/repo/.x" -name 'torch.part*')" ]
+check "no network leaves no libtorch" no_torch
+check "no network leaves nothing half done" nothing_half_done
 imitate python3 "$pip_works"; run env; check "and the next run goes through" whole
 
 fresh
@@ -88,12 +92,16 @@ mv "$work/repo" "$work/moved" && mkdir "$work/repo" && mv "$work/moved/x" "$work
 run env; check "without cargo's configuration it is written again" whole
 check "and nothing is fetched" calls 1
 
+rm -rf "$work/repo/.x" "$work/repo/.cargo"
+run env; check "another clone is set up, too" whole
+check "with what the first one fetched" calls 1
+
 fresh
 (cd / && SLOW=1 PATH="$work/bin" exec "$work/repo/x" setup >/dev/null 2>&1) &
 victim=$!
 for _ in $(seq 100); do [ -e "$work/bin/halfway" ] && break; sleep 0.1; done
 kill -9 $victim; wait $victim 2>/dev/null
-check "killed halfway it has no libtorch" [ ! -e "$work/repo/.x/torch" ]
+check "killed halfway it has no libtorch" no_torch
 run env; check "killed halfway it starts over" whole
 
 fresh; mkdir -p "$work/own/lib" "$work/own/include" "$work/nvidia/lib"

@@ -178,7 +178,7 @@ fn an_engines_order_of_weights_changes_no_bit() {
         }
         if !Policy::is_reordered(kind) {
             relign_core::skipped!(
-                "this CPU multiplies {kind:?} in the checkpoint's order, so equal loads were compared"
+                hardware: "this CPU multiplies {kind:?} in the checkpoint's order, so equal loads were compared"
             );
         }
     }

@@ -397,7 +397,7 @@ mod tests {
         #[cfg(target_arch = "x86_64")]
         {
             if super::super::level() == super::super::Level::Baseline {
-                relign_core::skipped!("quantised products with AVX2; this CPU has none");
+                relign_core::skipped!(hardware: "quantised products with AVX2; this CPU has none");
             } else {
                 // SAFETY: `level` has seen AVX2.
                 kernels.push(("avx2", |rows, w, bias, range, y| unsafe { avx2::panels(rows, w, bias, range, y) }));
@@ -406,7 +406,7 @@ mod tests {
                 // SAFETY: the features were seen.
                 kernels.push(("vnni", |rows, w, bias, range, y| unsafe { vnni::panels(rows, w, bias, range, y) }));
             } else {
-                relign_core::skipped!("quantised products with VNNI; this CPU has none");
+                relign_core::skipped!(hardware: "quantised products with VNNI; this CPU has none");
             }
         }
         kernels

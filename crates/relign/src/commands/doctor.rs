@@ -222,7 +222,7 @@ fn libtorch() -> Finding {
     let found = format!("{} from {}", version.as_deref().unwrap_or("unknown version"), folder.display());
     match version {
         Some(version) if version.starts_with("2.11.") => ok("libtorch", found),
-        _ => warn("libtorch", found, "expected 2.11; remove .x/ and run ./x to fetch it"),
+        _ => warn("libtorch", found, "expected 2.11; remove .x/ and run ./x, which fetches it"),
     }
 }
 

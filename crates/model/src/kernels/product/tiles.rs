@@ -265,14 +265,14 @@ mod tests {
         #[cfg(target_arch = "x86_64")]
         {
             if level() == Level::Baseline {
-                relign_core::skipped!("products in vectors of 256 bits; this CPU has no AVX2");
+                relign_core::skipped!(hardware: "products in vectors of 256 bits; this CPU has no AVX2");
             } else {
                 units.push(("avx2", x86::avx2, WIDE_256, true));
             }
             if level() == Level::Avx512 {
                 units.push(("avx512", x86::avx512, WIDE_512, true));
             } else {
-                relign_core::skipped!("products in vectors of 512 bits; this CPU has no AVX-512");
+                relign_core::skipped!(hardware: "products in vectors of 512 bits; this CPU has no AVX-512");
             }
         }
         units
@@ -323,7 +323,7 @@ mod tests {
         if crate::has_bf16_products() {
             check::<bf16>(Word::Pair);
         } else {
-            relign_core::skipped!("products of pairs; this CPU has none");
+            relign_core::skipped!(hardware: "products of pairs; this CPU has none");
         }
     }
 }

@@ -49,7 +49,7 @@ fn check(name: &str, (n, m, k): (usize, usize, usize), x: &[bf16], weight: &[bf1
 #[test]
 fn tiles_come_to_the_bits_of_their_scalar_twin() {
     if !amx::available() {
-        relign_core::skipped!("products by tiles; this CPU has no AMX");
+        relign_core::skipped!(hardware: "products by tiles; this CPU has no AMX");
         return;
     }
     let rows = (1..=64).chain([95, 100, 257]);

@@ -111,7 +111,7 @@ mod tests {
     #[test]
     fn tiles_come_to_the_bits_of_their_scalar_twin() {
         if !amx::available() {
-            relign_core::skipped!("gradients by tiles; this CPU has no AMX");
+            relign_core::skipped!(hardware: "gradients by tiles; this CPU has no AMX");
             return;
         }
         for (m, n, k) in
