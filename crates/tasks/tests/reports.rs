@@ -77,3 +77,22 @@ fn the_block_with_the_solution_counts() {
     let wrong = wrongly_judged(&rows, |_, answer| score("code", &task, answer));
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+#[test]
+fn numbers_that_a_program_prints_are_compared_as_numbers_where_asked() {
+    let program = "```python\nfor line in open(0):\n    print(float(line) / 3)\n```";
+    for cases in [r#"[{"input": "1.50\n3\n", "output": "0.50\n1\n"}]"#, r#"{"inputs": ["1.5\n3\n"], "outputs": [["0.50", "1"]]}"#] {
+        let facts = [("language", "python"), ("cases", cases)].map(|(name, text)| (name.to_owned(), text.to_owned()));
+        let task = Task { facts: facts.into(), ..Task::default() };
+        let verdict = |settings: Value| {
+            let reward = (REWARDS.iter().find(|entry| entry.name == "code").unwrap().build)(settings).unwrap();
+            reward.score(&task, &Transcript::of(program, true)).verdict
+        };
+        if verdict(json!({})) == Verdict::Failed {
+            relign_core::skipped!("programs: no sandbox here");
+            return;
+        }
+        assert_eq!(verdict(json!({})), Verdict::Wrong, "as text");
+        assert_eq!(verdict(json!({"tolerance": 0})), Verdict::Correct, "as numbers");
+    }
+}

@@ -1,8 +1,13 @@
 //! Programs that pass their tests.
 
+use num_rational::BigRational;
 use relign_core::{ConfigError, Entry, Reward, Score, Task, Transcript, parse, schema_of};
 use schemars::JsonSchema;
 use serde::Deserialize;
+
+mod cases;
+
+use cases::{Case, cases, same_output};
 
 use crate::sandbox::{Ending, Judged, Language, Limits, Sandbox, Tests, Unavailable};
 
@@ -16,8 +21,9 @@ use crate::sandbox::{Ending, Judged, Language, Limits, Sandbox, Tests, Unavailab
 /// - `language`: python, rust, javascript or c.
 /// - `tests`: a program that runs behind the solution and fails by an exception or its exit status (HumanEval's
 ///   `check`, MBPP's asserts, MultiPL-E's `main`); with `entry_point`, the function's name, and `prefix`.
-/// - or `cases`: a JSON list of `{"input": "...", "output": "..."}`, standard input and the output expected on it;
-///   spaces at the ends of lines and line breaks at the end are no matter. All must be met.
+/// - or `cases`: a JSON list of `{"input": "...", "output": "..."}`, or `{"inputs": [...], "outputs": [...]}` (APPS): standard
+///   input and the output expected on it; spaces at the ends of lines and line breaks at the end are no matter. All must
+///   be met. `tolerance` compares numbers as numbers.
 ///
 /// Tests never share a process with a Python, Rust or JavaScript solution: calls go from one sandbox to another
 /// as plain data, so that nothing a solution does to its own process changes asserts, expected values or the
@@ -35,6 +41,11 @@ pub struct Code {
     pub limits: Limits,
     /// The Python interpreter, by name or path; 3.10 or newer.
     pub python: String,
+    /// How far a number in the output on one of `cases` may be from the expected one, absolutely or relative to it: `0` takes
+    /// 0.50 for 0.5 (as LiveCodeBench does), `1e-6` also 0.3333333 for 1/3 in decimals. Two whole numbers must be equal.
+    /// Without it, outputs are compared as text.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub tolerance: Option<f64>,
     /// Runs programs without isolation: they can read, change and send all that you can. Only for machines
     /// that hold nothing and are isolated themselves.
     pub unsafe_no_sandbox: bool,
@@ -42,7 +53,7 @@ pub struct Code {
 
 impl Default for Code {
     fn default() -> Self {
-        Self { limits: Limits::default(), python: "python3".to_owned(), unsafe_no_sandbox: false }
+        Self { limits: Limits::default(), python: "python3".to_owned(), tolerance: None, unsafe_no_sandbox: false }
     }
 }
 
@@ -54,13 +65,9 @@ pub const ENTRY: Entry<dyn Reward> = Entry {
 };
 
 /// A [`Code`] with its warm workers.
-struct Runner(Sandbox);
-
-/// One of a task's cases.
-#[derive(Deserialize)]
-struct Case {
-    input: String,
-    output: String,
+struct Runner {
+    sandbox: Sandbox,
+    tolerance: Option<BigRational>,
 }
 
 impl Code {
@@ -68,7 +75,12 @@ impl Code {
         if let Some((key, complaint)) = self.limits.complaint() {
             return Err(ConfigError::at(key, complaint).within("limits"));
         }
-        Ok(Runner(Sandbox::new(self.limits, self.python, !self.unsafe_no_sandbox)))
+        let tolerance = match self.tolerance {
+            None => None,
+            Some(tolerance) if (0.0..=1.0).contains(&tolerance) => BigRational::from_float(tolerance),
+            Some(other) => return Err(ConfigError::at("tolerance", format!("expected 0 to 1, got {other}"))),
+        };
+        Ok(Runner { sandbox: Sandbox::new(self.limits, self.python, !self.unsafe_no_sandbox), tolerance })
     }
 }
 
@@ -88,13 +100,12 @@ impl Reward for Runner {
         let prefix = fact("prefix").unwrap_or_default();
         let solution = completed(&code, prefix, entry_point, language);
         let score = if let Some(tests) = fact("tests") {
-            self.0
+            self.sandbox
                 .test(language, &Tests { solution: &solution, prefix, entry_point, tests })
                 .map(|judged| told(judged, fenced))
         } else if let Some(cases) = fact("cases") {
-            match serde_json::from_str::<Vec<Case>>(cases) {
-                Ok(cases) if !cases.is_empty() => self.cases(language, &solution, &cases),
-                Ok(_) => return missing("at least one of `cases`"),
+            match self::cases(cases) {
+                Ok(cases) => self.run_cases(language, &solution, &cases),
                 Err(error) => return Score::failed(format!("task {}: fact `cases`: {error}", task.id)),
             }
         } else {
@@ -105,9 +116,9 @@ impl Reward for Runner {
 }
 
 impl Runner {
-    fn cases(&self, language: Language, solution: &str, cases: &[Case]) -> Result<Score, Unavailable> {
+    fn run_cases(&self, language: Language, solution: &str, cases: &[Case]) -> Result<Score, Unavailable> {
         for (index, Case { input, output }) in cases.iter().enumerate() {
-            let outcome = self.0.program(language, solution, input.as_bytes())?;
+            let outcome = self.sandbox.program(language, solution, input.as_bytes())?;
             let which = format!("case {} of {}", index + 1, cases.len());
             if outcome.ending != Ending::Exit(0) {
                 let said = String::from_utf8_lossy(&outcome.stderr);
@@ -116,7 +127,7 @@ impl Runner {
                 return Ok(Score::wrong(format!("{which}: {} {last}", outcome.ending).trim_end().to_owned()));
             }
             let got = String::from_utf8_lossy(&outcome.stdout);
-            if !same_lines(&got, output) {
+            if !same_output(&got, output, self.tolerance.as_ref()) {
                 let short: String = got.trim().chars().take(100).collect();
                 return Ok(Score::wrong(format!("{which}: got `{short}`")));
             }
@@ -133,12 +144,6 @@ fn told(judged: Judged, fenced: bool) -> Score {
         Judged::NoProgram(why) if fenced => Score::wrong(why),
         Judged::NoProgram(why) => Score::unparsed(format!("no code block, and the text is no program: {why}")),
     }
-}
-
-/// Whether two outputs are the same but for the ends of their lines and blank lines at the end.
-fn same_lines(got: &str, expected: &str) -> bool {
-    let lines = |text: &str| text.trim_end().lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>();
-    lines(got) == lines(expected)
 }
 
 /// The program of an answer, and whether it stood in a fenced block: of several blocks the last that defines the entry point,
@@ -326,6 +331,7 @@ mod tests {
     fn settings_are_checked() {
         let error = |settings| (ENTRY.build)(settings).err().unwrap().to_string();
         assert!(error(serde_json::json!({"limits": {"cpu_seconds": 0}})).starts_with("limits.cpu_seconds: expected"));
+        assert!(error(serde_json::json!({"tolerance": -1})).starts_with("tolerance: expected 0 to 1, got -1"));
         assert!(error(serde_json::json!({"limits": {"processes": 0}})).starts_with("limits.processes: expected"));
     }
 }
