@@ -7,8 +7,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::clauses::{clauses, denies, last_choice};
 use super::said;
-use super::stated::Stated;
 
 /// Pays 1 if the answer chooses the task's option.
 ///
@@ -90,23 +90,9 @@ impl Options {
     /// The letter that an answer chooses: by the last statement of the strongest kind that chooses any, else by its first line if
     /// that is a choice and nothing else, else by its last line.
     fn answer(&self, text: &str, finished: bool) -> Result<char, String> {
-        for stated in Stated::marked_kinds(text, finished) {
-            if stated.open && !stated.parts.last().is_some_and(|last| last.ends_with(['.', ')'])) {
-                return Err("cut off where its answer may go on".to_owned());
-            }
-            let choices = stated.parts.iter().enumerate();
-            let mut choices = choices.filter_map(|(at, part)| Some((at, self.chosen(part)?))).rev();
-            let Some((last, choice)) = choices.next() else { continue };
-            let letter = choice?;
-            // Who changes an answer says something in between; who lists answers has chosen none.
-            if let Some((first, Ok(other))) = choices.find(|(_, choice)| choice.as_ref().ok() != Some(&letter)) {
-                let start = |part: &str| part.as_ptr() as usize - text.as_ptr() as usize;
-                let mut gaps = stated.parts[first..=last].windows(2);
-                if gaps.all(|pair| only_marks(&text[start(pair[0]) + pair[0].len()..start(pair[1])])) {
-                    return Err(format!("chooses {other} and {letter}"));
-                }
-            }
-            return Ok(letter);
+        let ends = |statement: &str| statement.ends_with(['.', ')']);
+        if let Some(choice) = last_choice(text, finished, ends, |statement| self.chosen(statement)) {
+            return choice;
         }
         let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
         let alone: Vec<char> = lines.iter().filter_map(|line| self.alone(line)).collect();
@@ -265,66 +251,6 @@ impl Options {
 /// The beginning of a text, for messages.
 fn short(text: &str) -> String {
     text.chars().take(60).collect()
-}
-
-/// Whether a text between two statements holds nothing but what marks statements.
-fn only_marks(between: &str) -> bool {
-    let lower = between.to_ascii_lowercase();
-    let mut words = lower.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
-    words.all(|word| matches!(word, "boxed" | "answer" | "the" | "final" | "is" | "correct" | "or" | "and" | "text"))
-}
-
-/// Words behind which an explanation begins, or another option that is none.
-const BREAKS: [&str; 14] = [
-    " because ",
-    " since ",
-    " as ",
-    " but ",
-    " while ",
-    " whereas ",
-    " rather than ",
-    " instead of ",
-    " not ",
-    " so ",
-    " the answer",
-    " which ",
-    " it is ",
-    " unlike ",
-];
-
-/// The clauses of a statement. A comma ends one only where a word follows that begins another, for it also lists options.
-fn clauses(statement: &str) -> Vec<&str> {
-    // Only ASCII changes, so places in the text stay where they are.
-    let lower = statement.to_ascii_lowercase();
-    let mut ends: Vec<usize> = Vec::new();
-    for mark in [". ", "; ", "! ", "? ", " - ", " (", "\u{2014}"] {
-        ends.extend(lower.match_indices(mark).map(|(at, _)| at + mark.len() - mark.trim_start().len().min(1)));
-    }
-    for word in BREAKS {
-        // With or without a comma before it.
-        ends.extend(lower.match_indices(word).map(|(at, _)| at).filter(|at| {
-            let comma = lower[..*at].trim_end().ends_with([',', ':']);
-            comma || matches!(word, " because " | " since " | " rather than " | " instead of " | " unlike " | " but ")
-        }));
-    }
-    ends.retain(|end| statement.is_char_boundary(*end) && *end > 0);
-    ends.sort_unstable();
-    ends.dedup();
-    let starts = std::iter::once(0).chain(ends.iter().copied());
-    let clauses = starts.zip(ends.iter().copied().chain([statement.len()])).map(|(start, end)| &statement[start..end]);
-    clauses.filter(|clause| clause.chars().any(char::is_alphanumeric)).collect()
-}
-
-/// Whether a clause says what is not the answer.
-fn denies(clause: &str) -> bool {
-    let lower = clause.to_ascii_lowercase().replace('\u{2019}', "'");
-    let begins = ["because", "since", "as", "rather than", "instead of", "while", "whereas", "unlike"];
-    let mut words = lower.split(|c: char| !c.is_alphanumeric() && c != '\'').filter(|word| !word.is_empty());
-    begins.iter().any(|word| lower.trim_start_matches([',', ' ']).starts_with(word))
-        || words.any(|word| {
-            matches!(word, "not" | "never" | "wrong" | "incorrect" | "false" | "neither" | "cannot")
-                || word.ends_with("n't")
-        })
 }
 
 /// A text in small letters without punctuation at its ends, all spaces one.

@@ -7,6 +7,7 @@ use relign_core::{Entry, Environment, Reward, RewardNeeds, Score, Task, Transcri
 
 pub mod by_form;
 pub mod choice;
+mod clauses;
 pub mod code;
 pub mod exact_match;
 pub mod f1;
