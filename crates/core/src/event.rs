@@ -104,6 +104,12 @@ pub struct RolloutMetrics {
     pub truncated: f64,
     /// Mean generated tokens per sample.
     pub length: f64,
+    /// Mean tokens per sample that are thought.
+    #[serde(default)]
+    pub thought_length: f64,
+    /// Mean tokens per sample that are answer: all but thoughts.
+    #[serde(default)]
+    pub answer_length: f64,
     /// Share of groups whose samples all scored the same and so teach nothing.
     pub flat_groups: f64,
     /// Tokens generated.

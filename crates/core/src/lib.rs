@@ -37,5 +37,5 @@ pub use scorer::{Answers, By, Place, Question, Scorer, Valuation};
 pub use seed::Seed;
 pub use strategy::{RolloutError, Rollouts, Strategy};
 pub use task::{JsonText, Message, Role, Task};
-pub use thought::{opens_thought, without_thoughts};
+pub use thought::{ThoughtMarkers, answer_spans, opens_thought, without_thoughts};
 pub use tree::{Author, Cost, Node, NodeId, Tree};

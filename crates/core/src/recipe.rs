@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{Device, Sampling, Seed};
+use crate::{Device, Sampling, Seed, ThoughtMarkers};
 
 /// Everything a training run depends on. A TOML file on disk; keys left out take their defaults, keys
 /// that do not exist are errors.
@@ -120,6 +120,10 @@ pub struct ModelSection {
     /// several templates.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub chat_template_kwargs: BTreeMap<String, serde_json::Value>,
+    /// Pairs of texts that open and end a thought, beside the usual ones (`<think>`, `</think>` and their like):
+    /// `[["<scratchpad>", "</scratchpad>"]]`.
+    #[serde(default, skip_serializing_if = "ThoughtMarkers::is_empty")]
+    pub thought_markers: ThoughtMarkers,
 }
 
 /// What generation keeps keys and values as.

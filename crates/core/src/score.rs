@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Message, Role, Task, without_thoughts};
+use crate::{Message, Role, Task, ThoughtMarkers, without_thoughts};
 
 /// A judgement of one transcript.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -85,12 +85,14 @@ pub struct Transcript {
     pub ids: Option<Vec<u32>>,
     /// Whether the model's turns begin within a thought, which the prompt opened.
     pub in_thought: bool,
+    /// What marks thoughts beside the usual marks.
+    pub thought_markers: ThoughtMarkers,
 }
 
 impl Transcript {
     /// The transcript of a single completion.
     pub fn of(text: impl Into<String>, finished: bool) -> Self {
-        Self { messages: vec![Message::assistant(text)], finished, ids: None, in_thought: false }
+        Self { messages: vec![Message::assistant(text)], finished, ..Self::default() }
     }
 
     /// The model's last turn; empty when it said nothing.
@@ -102,7 +104,7 @@ impl Transcript {
     /// What the model's last turn answers: its text without [thoughts](without_thoughts). Empty where a thought never ended.
     #[must_use]
     pub fn answer(&self) -> Cow<'_, str> {
-        without_thoughts(self.last(), self.in_thought)
+        without_thoughts(self.last(), self.in_thought, &self.thought_markers)
     }
 
     /// The same transcript without the thoughts of the model's turns.
@@ -110,7 +112,7 @@ impl Transcript {
     pub fn answers(&self) -> Self {
         let mut answers = self.clone();
         for message in answers.messages.iter_mut().filter(|message| message.role == Role::Assistant) {
-            message.content = without_thoughts(&message.content, self.in_thought).into_owned();
+            message.content = without_thoughts(&message.content, self.in_thought, &self.thought_markers).into_owned();
         }
         answers
     }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Completion, Finish, Message, Score, Task, Transcript};
+use crate::{Completion, Finish, Message, Score, Task, ThoughtMarkers, Transcript};
 
 /// A prompt and everything said after it.
 ///
@@ -20,6 +20,9 @@ pub struct Tree {
     /// Whether the prompt ends within a thought, which its chat template opened.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub in_thought: bool,
+    /// What marks thoughts beside the usual marks.
+    #[serde(default, skip_serializing_if = "ThoughtMarkers::is_empty")]
+    pub thought_markers: ThoughtMarkers,
     /// The nodes, parents first.
     pub nodes: Vec<Node>,
     /// The node whose path is the answer, where a strategy chose one.
@@ -66,6 +69,10 @@ pub struct Node {
     /// Why generation ended, for a policy node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finish: Option<Finish>,
+    /// How many of the path's sampled tokens are thought and no answer, where the path ends here and has a thought. Their
+    /// share of the text decides where the tokens do not spell it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thought_tokens: Option<u64>,
     /// The judgement of the path that ends here, once known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score: Option<Score>,
@@ -107,6 +114,7 @@ impl Node {
             text: String::new(),
             version: 0,
             finish: None,
+            thought_tokens: None,
             score: None,
             certainty: Vec::new(),
             visits: 0,
@@ -150,7 +158,15 @@ impl Tree {
     pub fn new(task: Task, prompt: Vec<u32>) -> Self {
         let text = task.messages.last().map(|m| m.content.clone()).unwrap_or_default();
         let root = Node { parent: None, tokens: prompt, text, ..Node::after(0, Author::Prompt) };
-        Self { task, step: 0, in_thought: false, nodes: vec![root], chosen: None, cost: None }
+        Self {
+            task,
+            step: 0,
+            in_thought: false,
+            thought_markers: ThoughtMarkers::default(),
+            nodes: vec![root],
+            chosen: None,
+            cost: None,
+        }
     }
 
     /// Appends `node` and returns its place. Its parent must exist already.
@@ -215,6 +231,12 @@ impl Tree {
             previous = if *author == Author::Search { Author::Policy } else { *author };
         }
         let finished = self.nodes[node].finish.is_some_and(Finish::is_natural);
-        Transcript { messages, finished, ids, in_thought: self.in_thought }
+        Transcript {
+            messages,
+            finished,
+            ids,
+            in_thought: self.in_thought,
+            thought_markers: self.thought_markers.clone(),
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use relign_core::{Completion, Generate, GenerateError, Message, Request, Sampling, Tokenize};
+use relign_core::{Completion, Generate, GenerateError, Message, Request, Sampling, ThoughtMarkers, Tokenize};
 use relign_engine::Engine;
 use relign_engine::remote::{Address, ApiKey, Prompts, Remote, RemoteOptions};
 use relign_model::{Checkpoint, Policy, Tokenizer};
@@ -15,6 +15,7 @@ use serde_json::{Map, Value};
 use crate::commands::sampling::{SamplingArgs, at_least_one};
 use crate::loaded::{Compute, Loaded, Read, kind_name};
 use crate::models;
+use crate::recipe_file;
 use crate::usage::Usage;
 
 /// Where a key is looked for.
@@ -93,6 +94,8 @@ pub(crate) struct Generator {
     pub(crate) dtype: &'static str,
     /// What the chat template is given besides conversations.
     pub(crate) arguments: Map<String, Value>,
+    /// What marks thoughts beside the usual marks.
+    pub(crate) thought_markers: ThoughtMarkers,
     /// The weights, where they are here.
     _policy: Option<Policy>,
 }
@@ -130,7 +133,12 @@ impl Generator {
         server: &ServerArgs,
     ) -> anyhow::Result<Self> {
         sampling.check()?; // before the model is loaded: a typo is answered at once
-        let arguments = sampling.template.read()?;
+        let mut arguments = sampling.template.read()?;
+        // A run's model is asked as it was trained, unless the call says otherwise.
+        let own = recipe_file::of_run(model)?.map(|recipe| recipe.model);
+        if let Some(own) = own.as_ref().filter(|_| arguments.is_empty()) {
+            arguments = own.chat_template_kwargs.clone().into_iter().collect();
+        }
         let (compute, read) = (sampling.compute(), sampling.read());
         if Address::is_one(model) {
             if (compute, read) != (Compute::default(), Read::default()) {
@@ -151,7 +159,24 @@ impl Generator {
         let Loaded { path, policy, tokenizer } = loaded;
         let (device, dtype) = (compute.device.to_string(), kind_name(policy.kind()));
         let (source, vocabulary) = (Source::Local(Box::new(engine)), Some(Arc::clone(&tokenizer)));
-        Ok(Self { source, tokenizer, vocabulary, path, device, dtype, arguments, _policy: Some(policy) })
+        Ok(Self {
+            source,
+            tokenizer,
+            vocabulary,
+            path,
+            device,
+            dtype,
+            arguments,
+            thought_markers: own.map(|own| own.thought_markers).unwrap_or_default(),
+            _policy: Some(policy),
+        })
+    }
+
+    /// Has `markers`, unless there are none, mark thoughts beside the usual marks.
+    pub(crate) fn mark_thoughts(&mut self, markers: ThoughtMarkers) {
+        if !markers.is_empty() {
+            self.thought_markers = markers;
+        }
     }
 
     fn connect(model: &str, server: &ServerArgs, arguments: Map<String, Value>) -> anyhow::Result<Self> {
@@ -177,7 +202,17 @@ impl Generator {
         };
         let (path, source) = (PathBuf::from(remote.url()), Source::Server(Box::new(remote)));
         let (device, dtype) = ("the server's own".to_owned(), "the server's own");
-        Ok(Self { source, tokenizer, vocabulary, path, device, dtype, arguments, _policy: None })
+        Ok(Self {
+            source,
+            tokenizer,
+            vocabulary,
+            path,
+            device,
+            dtype,
+            arguments,
+            thought_markers: ThoughtMarkers::default(),
+            _policy: None,
+        })
     }
 
     /// How `asked` wants answers sampled; `max_tokens` is taken where it names no limit.

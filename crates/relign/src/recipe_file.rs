@@ -46,6 +46,15 @@ pub(crate) fn load(path: &Path, sets: &[String]) -> anyhow::Result<Recipe> {
     read(&path.display().to_string(), &text, sets).map_err(Usage::error)
 }
 
+/// The recipe of the run whose folder `model` is, if it is one.
+///
+/// # Errors
+/// If the recipe cannot be read.
+pub(crate) fn of_run(model: &str) -> anyhow::Result<Option<Recipe>> {
+    let file = Path::new(model).join("recipe.toml");
+    if file.is_file() { load(&file, &[]).map(Some) } else { Ok(None) }
+}
+
 /// Like [`load`], from text; `name` stands for the file in errors.
 pub(crate) fn read(name: &str, text: &str, sets: &[String]) -> Result<Recipe, String> {
     let document = toml::de::DeTable::parse(text)

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use relign_core::{
     Environment, Estimate, EvalSection, Event, GenerateError, Recipe, Reward, RolloutError, Rollouts, Sampling, Scorer,
-    Seed, Sink, Spent, Split, Task, Tree, find,
+    Seed, Sink, Spent, Split, Task, ThoughtMarkers, Tree, find,
 };
 use relign_engine::Engine;
 use relign_model::Tokenizer;
@@ -24,6 +24,7 @@ pub(crate) struct Sampler {
     /// The reward model that the strategy's scorer asks.
     scorer: Option<Box<dyn Scorer>>,
     sampling: Sampling,
+    thought_markers: ThoughtMarkers,
     seed: Seed,
     measured: Measured,
     interrupt: Arc<AtomicBool>,
@@ -63,6 +64,7 @@ impl Sampler {
             strategy: (strategy.build)(section.settings.clone().into())?,
             scorer: reward_models::of_strategy(section)?,
             sampling: recipe.sampling.clone(),
+            thought_markers: recipe.model.thought_markers.clone(),
             seed: recipe.seed,
             measured: Measured { environment, section: recipe.eval.clone() },
             interrupt,
@@ -98,7 +100,11 @@ impl relign_train::Sampler for Sampler {
             step,
             interrupt: Arc::clone(&self.interrupt),
             progress: Some(&mut progress),
-            options: Options { scorer: self.scorer.as_deref(), ..Options::default() },
+            options: Options {
+                scorer: self.scorer.as_deref(),
+                thought_markers: self.thought_markers.clone(),
+                ..Options::default()
+            },
         };
         driver.run(tasks, each)
     }
@@ -127,7 +133,7 @@ impl relign_train::Sampler for Sampler {
             step,
             interrupt: Arc::clone(&self.interrupt),
             progress: Some(&mut progress),
-            options: Options::default(),
+            options: Options { thought_markers: self.thought_markers.clone(), ..Options::default() },
         };
         let mut trees = Vec::new();
         driver.run(tasks, &mut |tree| trees.push(tree))?;

@@ -81,7 +81,10 @@ fn the_block_with_the_solution_counts() {
 #[test]
 fn numbers_that_a_program_prints_are_compared_as_numbers_where_asked() {
     let program = "```python\nfor line in open(0):\n    print(float(line) / 3)\n```";
-    for cases in [r#"[{"input": "1.50\n3\n", "output": "0.50\n1\n"}]"#, r#"{"inputs": ["1.5\n3\n"], "outputs": [["0.50", "1"]]}"#] {
+    for cases in [
+        r#"[{"input": "1.50\n3\n", "output": "0.50\n1\n"}]"#,
+        r#"{"inputs": ["1.5\n3\n"], "outputs": [["0.50", "1"]]}"#,
+    ] {
         let facts = [("language", "python"), ("cases", cases)].map(|(name, text)| (name.to_owned(), text.to_owned()));
         let task = Task { facts: facts.into(), ..Task::default() };
         let verdict = |settings: Value| {

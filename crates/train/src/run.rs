@@ -231,13 +231,14 @@ impl Run<'_> {
 fn summarise(step: u64, trees: &[Tree]) -> Result<RolloutMetrics, TrainError> {
     let mut metrics = RolloutMetrics::default();
     let (mut values, mut correct, mut unparsed, mut truncated) = (Vec::new(), 0_u64, 0_u64, 0_u64);
-    let (mut flat, mut first_failure) = (0_u64, None);
+    let (mut flat, mut thoughts, mut first_failure) = (0_u64, 0_u64, None);
     for tree in trees {
         let before = values.len();
         for leaf in tree.leaves() {
             let node = &tree.nodes[leaf];
             metrics.samples += 1;
             metrics.tokens += tree.path(leaf).iter().map(|&n| tree.nodes[n].logprobs.len() as u64).sum::<u64>();
+            thoughts += node.thought_tokens.unwrap_or(0);
             truncated += u64::from(node.finish == Some(Finish::Length));
             match node.score.as_ref().map(|s| (s.verdict, s)) {
                 Some((Verdict::Failed, score)) => {
@@ -268,6 +269,8 @@ fn summarise(step: u64, trees: &[Tree]) -> Result<RolloutMetrics, TrainError> {
     metrics.unparsed = unparsed as f64 / samples;
     metrics.truncated = truncated as f64 / samples;
     metrics.length = metrics.tokens as f64 / samples;
+    metrics.thought_length = thoughts as f64 / samples;
+    metrics.answer_length = metrics.tokens.saturating_sub(thoughts) as f64 / samples;
     metrics.flat_groups = flat as f64 / trees.len().max(1) as f64;
     Ok(metrics)
 }

@@ -130,6 +130,9 @@ pub struct Sample {
     /// Tokens generated, where they are known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens: Option<u64>,
+    /// How many of them are thought and no answer, where there is a thought.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thought_tokens: Option<u64>,
     /// Why generation ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finish: Option<Finish>,

@@ -42,6 +42,9 @@ pub struct Shares {
     pub counted: u64,
     /// Mean length in tokens of those samples.
     pub length: f64,
+    /// How much of it is thought, in tokens; the rest is answer.
+    #[serde(default)]
+    pub thought_length: f64,
     /// The standard deviation of the length.
     pub length_std: f64,
     /// Tokens of those samples.
@@ -82,7 +85,13 @@ impl Shares {
     /// The mean length in words: a number of tokens, or that nobody told it.
     #[must_use]
     pub fn length_in_words(&self) -> String {
-        if self.counted == 0 { "tokens not told".to_owned() } else { format!("{:.0} tokens on average", self.length) }
+        match self.counted {
+            0 => "tokens not told".to_owned(),
+            _ if self.thought_length > 0.0 => {
+                format!("{:.0} tokens on average, {:.0} of them thought", self.length, self.thought_length)
+            }
+            _ => format!("{:.0} tokens on average", self.length),
+        }
     }
 }
 
@@ -93,6 +102,8 @@ fn shares(results: &Results) -> Shares {
     };
     let verdict = |wanted: Verdict| share(&|sample| sample.score.verdict == wanted);
     let lengths: Vec<f64> = all.iter().filter_map(|sample| sample.tokens).map(|tokens| tokens as f64).collect();
+    let thoughts: u64 =
+        all.iter().filter(|sample| sample.tokens.is_some()).filter_map(|sample| sample.thought_tokens).sum();
     let length = moments(&lengths);
     Shares {
         samples: all.len() as u64,
@@ -103,6 +114,7 @@ fn shares(results: &Results) -> Shares {
         truncated: share(&|sample| sample.finish == Some(Finish::Length)),
         counted: lengths.len() as u64,
         length: length.mean,
+        thought_length: thoughts as f64 / lengths.len().max(1) as f64,
         length_std: length.std,
         tokens: lengths.iter().sum::<f64>() as u64,
         seconds: results.spent.seconds,

@@ -58,6 +58,7 @@ pub(crate) fn sample(item: &Item, number: u64, right: bool) -> Sample {
         lenient: None,
         answer: Some(if right { "right" } else { "wrong" }.to_owned()),
         tokens: Some(5 + number),
+        thought_tokens: None,
         finish: Some(if right { Finish::Stop } else { Finish::Length }),
     }
 }

@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use relign_core::{
-    DataFile, Environment, Estimate, Finish, Node, Recipe, Rollouts, Sampling, Seed, Split, Tree, Verdict, find,
+    DataFile, Environment, Estimate, Finish, Node, Rollouts, Sampling, Seed, Split, ThoughtMarkers, Tree, Verdict, find,
 };
 use relign_search::{Driver, Judge, Options, STRATEGIES};
 use serde::Serialize;
 use serde_json::json;
 
-use super::sampling::{SamplingArgs, at_least_one, bar, peak_gb};
+use super::sampling::{SamplingArgs, ThoughtArgs, at_least_one, bar, peak_gb};
 use super::{say, say_json};
 use crate::generator::{Generator, ServerArgs, ServerSummary};
 use crate::judged::{accuracy, samples, verdict};
@@ -62,6 +62,8 @@ pub(crate) struct Asked {
     #[command(flatten)]
     sampling: SamplingArgs,
     #[command(flatten)]
+    thoughts: ThoughtArgs,
+    #[command(flatten)]
     server: ServerArgs,
 }
 
@@ -93,6 +95,8 @@ struct Summary {
     /// All of how it was sampled, where that is more than a temperature.
     #[serde(skip_serializing_if = "Option::is_none")]
     sampling: Option<Sampling>,
+    #[serde(skip_serializing_if = "ThoughtMarkers::is_empty")]
+    thought_markers: ThoughtMarkers,
     seed: u64,
     device: String,
     dtype: &'static str,
@@ -116,6 +120,8 @@ struct Counts {
     /// Samples whose judge failed; they are left out.
     failed: u64,
     tokens: u64,
+    /// Tokens that are thought and no answer.
+    thought_tokens: u64,
 }
 
 pub(crate) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
@@ -125,7 +131,7 @@ pub(crate) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
     if asked.samples > 1 && asked.sampling.temperature == 0.0 {
         return Err(Usage::error("--samples above 1 needs --temperature above 0: greedy samples are all the same"));
     }
-    let recipe = run_recipe(&asked.model)?;
+    let recipe = recipe_file::of_run(&asked.model)?;
     let section = match (&asked.task, &recipe) {
         (Some(task), _) => recipe_file::section("environment", task, None, &asked.sets)?,
         (None, Some(recipe)) => {
@@ -148,7 +154,9 @@ pub(crate) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
     anyhow::ensure!(!tasks.is_empty(), "task {}: expected held-out items, it has none", section.name);
 
     let sequences = (tasks.len() * asked.samples).min(128);
+    let thought_markers = asked.thoughts.read()?;
     let mut generator = Generator::open(&asked.model, &asked.sampling, sequences, &asked.server)?;
+    generator.mark_thoughts(thought_markers);
     let max_tokens = recipe.as_ref().map_or(256, |recipe| recipe.sampling.max_tokens);
     let sampling = generator.sampling(&asked.sampling, max_tokens)?;
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -172,7 +180,7 @@ pub(crate) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
         step: 0,
         interrupt: Arc::new(AtomicBool::new(false)),
         progress: Some(&mut progress),
-        options: Options::default(),
+        options: Options { thought_markers: generator.thought_markers.clone(), ..Options::default() },
     }
     .run(tasks, &mut |tree| trees.push(tree))?;
     bar.finish_and_clear();
@@ -194,6 +202,7 @@ pub(crate) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
         temperature: sampling.temperature,
         max_tokens: sampling.max_tokens,
         sampling: Some(sampling).filter(|sampling| !sampling.is_plain() || !sampling.stop.is_empty()),
+        thought_markers: generator.thought_markers.clone(),
         seed: asked.sampling.seed,
         device: generator.device.clone(),
         dtype: generator.dtype,
@@ -217,17 +226,12 @@ pub(crate) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The recipe of the run whose folder `model` is, if it is one.
-fn run_recipe(model: &str) -> anyhow::Result<Option<Recipe>> {
-    let file = Path::new(model).join("recipe.toml");
-    if file.is_file() { recipe_file::load(&file, &[]).map(Some) } else { Ok(None) }
-}
-
 fn count(trees: &[Tree]) -> Counts {
     let mut counts = Counts::default();
     for node in trees.iter().flat_map(samples) {
         counts.samples += 1;
         counts.tokens += node.tokens.len() as u64;
+        counts.thought_tokens += node.thought_tokens.unwrap_or(0);
         counts.truncated += u64::from(node.finish == Some(Finish::Length));
         match verdict(node) {
             Verdict::Correct => counts.correct += 1,
@@ -251,7 +255,10 @@ fn known(node: &Node) -> Option<usize> {
 
 fn item(tree: &Tree) -> serde_json::Value {
     let samples: Vec<_> = samples(tree)
-        .map(|node| json!({"text": node.text, "score": node.score, "finish": node.finish, "tokens": known(node)}))
+        .map(|node| {
+            let (tokens, thought) = (known(node), node.thought_tokens);
+            json!({"text": node.text, "score": node.score, "finish": node.finish, "tokens": tokens, "thought_tokens": thought})
+        })
         .collect();
     json!({"task": tree.task.id, "answer": tree.task.answer, "samples": samples})
 }
@@ -268,11 +275,12 @@ fn report(summary: &Summary, out: Option<&Path>) -> anyhow::Result<()> {
     say(format_args!("{} on {}: accuracy {}", summary.model, summary.task, estimate(accuracy)))?;
     let share = |n: u64| 100.0 * n as f64 / counts.samples.max(1) as f64;
     say(format_args!(
-        "{} samples: {:.1} % without an answer, {:.1} % cut off, {:.0} tokens on average",
+        "{} samples: {:.1} % without an answer, {:.1} % cut off, {:.0} tokens on average, {:.0} of them thought",
         counts.samples,
         share(counts.unparsed),
         share(counts.truncated),
-        counts.tokens as f64 / counts.samples.max(1) as f64
+        counts.tokens as f64 / counts.samples.max(1) as f64,
+        counts.thought_tokens as f64 / counts.samples.max(1) as f64
     ))?;
     if counts.failed > 0 {
         say(format_args!("{} samples could not be judged and are left out", counts.failed))?;

@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use relign_core::{Constraint, Device, Dtype, KvCache, RolloutWeights, Sampling};
+use relign_core::{Constraint, Device, Dtype, KvCache, RolloutWeights, Sampling, ThoughtMarkers};
 use relign_model::Tokenizer;
 
 use crate::loaded::{Compute, Read};
@@ -69,6 +69,29 @@ impl TemplateArgs {
             std::fs::read_to_string(given).map_err(|error| wrong(format!("{given}: {error}")))?
         };
         serde_json::from_str(&text).map_err(|error| wrong(format!("expected a JSON object, got {given}: {error}")))
+    }
+}
+
+/// What marks thoughts, which are no answers.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct ThoughtArgs {
+    /// Two texts that open and end a thought, beside <think> and </think> and their like; may be given several times
+    #[arg(long, num_args = 2, value_names = ["OPEN", "END"])]
+    thought_markers: Vec<String>,
+}
+
+impl ThoughtArgs {
+    /// The pairs.
+    ///
+    /// # Errors
+    /// [`Usage`] if a pair cannot mark a thought.
+    pub(crate) fn read(&self) -> anyhow::Result<ThoughtMarkers> {
+        let pairs = self.thought_markers.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone()));
+        let markers = ThoughtMarkers(pairs.collect());
+        match markers.complaint() {
+            Some(complaint) => Err(Usage::error(format!("--thought-markers: {complaint}"))),
+            None => Ok(markers),
+        }
     }
 }
 

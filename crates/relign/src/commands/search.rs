@@ -10,7 +10,7 @@ use relign_search::Budget;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::sampling::{SamplingArgs, at_least_one, peak_gb};
+use super::sampling::{SamplingArgs, ThoughtArgs, at_least_one, peak_gb};
 use super::{say, say_json};
 use crate::generator::{Generator, ServerArgs, ServerSummary, Source};
 use crate::loaded::weights_hash;
@@ -83,6 +83,8 @@ struct What {
     at_once: usize,
     #[command(flatten)]
     sampling: SamplingArgs,
+    #[command(flatten)]
+    thoughts: ThoughtArgs,
     #[command(flatten)]
     server: ServerArgs,
 }
@@ -188,6 +190,7 @@ fn search(asked: &One, as_json: bool) -> anyhow::Result<()> {
         budget: Budget { tokens: variant.budget.unwrap_or(asked.budget), prompts: asked.what.prompt_budget },
         sampling: variant.sampling(&prepared.sampling)?,
         scorer: reward_models::sha256(&variant.section)?,
+        thought_markers: prepared.searcher.thought_markers().clone(),
     };
     prepared.searcher.check(&cell, &prepared.tasks[0])?;
     prepared.searcher.limit = asked.seconds.map(Duration::from_secs);
@@ -238,6 +241,7 @@ fn judged(total: &Total) -> anyhow::Result<()> {
 /// Gets tasks, model and folder ready; what makes no sense is said before a model is read.
 fn prepare(what: &What, variants: &[Variant], out: Option<&Path>) -> anyhow::Result<Prepared> {
     what.sampling.check()?;
+    let thought_markers = what.thoughts.read()?;
     let section = recipe_file::section("environment", what.task(), None, &what.sets)?;
     let environment: Arc<dyn Environment> =
         Arc::from(relign_tasks::environment(&section).map_err(|error| Usage(error.to_string()))?);
@@ -248,6 +252,7 @@ fn prepare(what: &What, variants: &[Variant], out: Option<&Path>) -> anyhow::Res
     let samples = variants.iter().map(|variant| variant.factory.samples()).max().unwrap_or(1);
     let sequences = tasks.len().min(what.at_once).saturating_mul(samples).clamp(1, 128);
     let mut generator = Generator::open(what.model(), &what.sampling, sequences, &what.server)?;
+    generator.mark_thoughts(thought_markers);
     generator.read_answers();
     let sampling = generator.sampling(&what.sampling, 256)?;
     for variant in variants {

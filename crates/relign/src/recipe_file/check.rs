@@ -21,6 +21,9 @@ pub(crate) fn check(recipe: &Recipe) -> Vec<Fault> {
             }
         }
     }
+    if let Some(complaint) = recipe.model.thought_markers.complaint() {
+        faults.push(Fault::at("model.thought_markers", complaint));
+    }
     named(&mut faults, "strategy", &recipe.strategy.name, "strategy", &recipe.strategy.settings);
     named(&mut faults, "algorithm", &recipe.algorithm.name, "algorithm", &recipe.algorithm.settings);
     faults

@@ -3,6 +3,7 @@
 mod advance;
 pub(crate) mod arrivals;
 mod round;
+mod thoughts;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -10,7 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use relign_core::{
-    Answers, Generate, RolloutError, Rollouts, Sampling, Scorer, Seed, Task, Tokenize, Tree, opens_thought,
+    Answers, Generate, RolloutError, Rollouts, Sampling, Scorer, Seed, Task, ThoughtMarkers, Tokenize, Tree,
+    opens_thought,
 };
 
 use round::{Growth, hand_over};
@@ -69,6 +71,8 @@ pub struct Options<'a> {
     pub at_once: usize,
     /// Final answers and which of them are the same.
     pub answers: &'a dyn Answers,
+    /// What marks thoughts beside the usual marks.
+    pub thought_markers: ThoughtMarkers,
     /// What the scorers `outcome`, `process` and `reward_model` ask.
     pub scorer: Option<&'a dyn Scorer>,
     /// What tries out the steps of a strategy whose steps must work, such as a sandbox that runs their code.
@@ -82,7 +86,17 @@ pub struct Options<'a> {
 impl Default for Options<'_> {
     fn default() -> Self {
         let (budget, journal) = (Budget::default(), Journal::new());
-        Self { budget, limit: None, at_once: 0, answers: &LastLine, scorer: None, checker: None, journal, record: None }
+        Self {
+            budget,
+            limit: None,
+            at_once: 0,
+            answers: &LastLine,
+            thought_markers: ThoughtMarkers::default(),
+            scorer: None,
+            checker: None,
+            journal,
+            record: None,
+        }
     }
 }
 
@@ -123,9 +137,10 @@ impl<'a> Driver<'a> {
                 .map_err(|what| RolloutError::Task { task: task.id.clone(), what })?;
             let seed = self.seed.child(&task.id);
             let shared = Arc::new(task.clone());
-            let in_thought = opens_thought(&self.tokenizer.decode(&prompt[prompt.len().saturating_sub(PROMPT_END)..]));
+            let end = self.tokenizer.decode(&prompt[prompt.len().saturating_sub(PROMPT_END)..]);
             let mut tree = Tree::new(task, prompt);
-            tree.in_thought = in_thought;
+            tree.in_thought = opens_thought(&end, &self.options.thought_markers);
+            tree.thought_markers = self.options.thought_markers.clone();
             tree.step = self.step;
             let start = Start {
                 tree,
@@ -153,6 +168,7 @@ impl<'a> Driver<'a> {
             }));
         }
         Ok(Round {
+            tokenizer: self.tokenizer,
             growths,
             next: 0,
             begun: 0,

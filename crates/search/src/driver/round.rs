@@ -4,10 +4,11 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use relign_core::{By, Completion, Finish, NodeId, RolloutError, Score, Strategy, Task, Tree};
+use relign_core::{By, Completion, Finish, NodeId, RolloutError, Score, Strategy, Task, Tokenize, Tree};
 
 use super::Progress;
 use super::advance::nothing;
+use super::thoughts::count_thoughts;
 use crate::journal::Told;
 
 /// A strategy at work.
@@ -88,6 +89,7 @@ impl Owed {
 
 /// The state of one round.
 pub(crate) struct Round<'a> {
+    pub(super) tokenizer: &'a dyn Tokenize,
     /// By task; `None` once handed over.
     pub(super) growths: Vec<Option<Growth<'a>>>,
     /// The first task whose tree has not been handed over.
@@ -121,7 +123,7 @@ impl Round<'_> {
 /// Gives away finished trees, in task order.
 pub(super) fn hand_over(round: &mut Round<'_>, each: &mut dyn FnMut(Tree)) {
     while let Some(slot) = round.growths[..round.begun].get_mut(round.next) {
-        let Some(tree) = finished(slot) else { break };
+        let Some(tree) = finished(slot, round.tokenizer) else { break };
         each(tree);
         round.next += 1;
     }
@@ -130,7 +132,7 @@ pub(super) fn hand_over(round: &mut Round<'_>, each: &mut dyn FnMut(Tree)) {
 /// Gives away finished trees as they come, each with its task's place.
 pub(crate) fn hand_over_now(round: &mut Round<'_>, each: &mut dyn FnMut(usize, Tree)) {
     for (place, slot) in round.growths[..round.begun].iter_mut().enumerate().skip(round.next) {
-        if let Some(tree) = finished(slot) {
+        if let Some(tree) = finished(slot, round.tokenizer) {
             each(place, tree);
         }
     }
@@ -138,6 +140,8 @@ pub(crate) fn hand_over_now(round: &mut Round<'_>, each: &mut dyn FnMut(usize, T
 }
 
 /// The tree in `slot`, once it is complete.
-fn finished(slot: &mut Option<Growth<'_>>) -> Option<Tree> {
-    Some(slot.take_if(|growth| growth.ended())?.strategy.into_tree())
+fn finished(slot: &mut Option<Growth<'_>>, tokenizer: &dyn Tokenize) -> Option<Tree> {
+    let mut tree = slot.take_if(|growth| growth.ended())?.strategy.into_tree();
+    count_thoughts(&mut tree, tokenizer);
+    Some(tree)
 }

@@ -1,7 +1,9 @@
 //! The form of an answer.
 
 use regex::{Regex, RegexBuilder};
-use relign_core::{ConfigError, Entry, Reward, Score, Task, Transcript, opens_thought, parse, schema_of};
+use relign_core::{
+    ConfigError, Entry, Reward, Score, Task, ThoughtMarkers, Transcript, opens_thought, parse, schema_of,
+};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -63,7 +65,7 @@ struct Form {
 
 impl Format {
     fn reads_thoughts(&self) -> bool {
-        self.thoughts || self.tags.iter().any(|tag| opens_thought(&format!("<{tag}>")))
+        self.thoughts || self.tags.iter().any(|tag| opens_thought(&format!("<{tag}>"), &ThoughtMarkers::default()))
     }
 
     fn form(self) -> Result<Form, ConfigError> {

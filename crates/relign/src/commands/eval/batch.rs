@@ -135,6 +135,7 @@ pub(super) fn run(
     let interrupt = Arc::new(AtomicBool::new(false));
     let mut progress: Vec<_> = (0..asked.len()).map(|at| board.listener(at)).collect();
     let tokenizer = generator.tokenizer.as_ref();
+    let markers = &generator.thought_markers;
     let shared = Shared::new(&mut generator.source);
     let mut parts: Vec<_> = asked.iter().map(|_| shared.part()).collect();
     let votes: Vec<ByVerifier> = asked.iter().map(|&at| all[at].answers.clone()).collect();
@@ -147,6 +148,7 @@ pub(super) fn run(
             strategy: strategies[number].as_ref(),
             options: Options {
                 answers: &votes[number],
+                thought_markers: markers.clone(),
                 scorer: scorers[number].as_deref(),
                 checker: checkers[number].as_ref().map(|checker| checker as &dyn Scorer),
                 ..Options::default()

@@ -44,7 +44,9 @@ pub(super) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
         prepared.push(Prepared { benchmark, environment, reward, items });
     }
     let most: usize = prepared.iter().map(|p| p.items.len() * benchmarks::width(&p.benchmark)).sum();
+    let thought_markers = asked.thoughts.read()?;
     let mut generator = Generator::open(&asked.model, &asked.sampling, most.clamp(1, 128), &asked.server)?;
+    generator.mark_thoughts(thought_markers);
     if prepared.iter().any(|p| p.benchmark.strategy.name != "sample") {
         generator.read_answers();
     }
@@ -120,6 +122,9 @@ fn origin(asked: &Asked, generator: &Generator) -> anyhow::Result<Origin> {
     let mut engine = BTreeMap::from([("dtype".to_owned(), generator.dtype.to_owned())]);
     if !generator.arguments.is_empty() {
         engine.insert("chat_template_kwargs".to_owned(), serde_json::to_string(&generator.arguments)?);
+    }
+    if !generator.thought_markers.is_empty() {
+        engine.insert("thought_markers".to_owned(), serde_json::to_string(&generator.thought_markers)?);
     }
     let model_sha256 = match &generator.source {
         Source::Local(_) => {

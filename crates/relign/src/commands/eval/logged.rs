@@ -44,7 +44,17 @@ fn chosen(tree: &Tree, twice: bool, again: &mut dyn FnMut(NodeId) -> Option<Scor
     let lenient = twice.then(|| score.clone());
     let item = tree.task.id.clone();
     let tokens = Some(tokens).filter(|&n| n > 0);
-    Sample { item, sample: 0, text: String::new(), score, lenient, answer: None, tokens, finish: None }
+    Sample {
+        item,
+        sample: 0,
+        text: String::new(),
+        score,
+        lenient,
+        answer: None,
+        tokens,
+        thought_tokens: None,
+        finish: None,
+    }
 }
 
 fn sample(tree: &Tree, node: NodeId, tokens: u64, again: &mut dyn FnMut(NodeId) -> Option<Score>) -> Sample {
@@ -56,6 +66,7 @@ fn sample(tree: &Tree, node: NodeId, tokens: u64, again: &mut dyn FnMut(NodeId) 
         lenient: again(node).map(|score| Score { answer: None, ..score }),
         answer: None,
         tokens: Some(tokens).filter(|&n| n > 0),
+        thought_tokens: tree.nodes[node].thought_tokens,
         finish: tree.nodes[node].finish,
     }
 }

@@ -7,7 +7,7 @@ use super::node::{Node, Relation, SetOperation};
 use super::parser::{Letters, parse};
 use super::policy::{Extract, Policy};
 use super::{named, prose, words};
-use relign_core::without_thoughts;
+use relign_core::{ThoughtMarkers, without_thoughts};
 
 use crate::rewards::stated::last_tagged;
 use crate::spelling;
@@ -255,7 +255,7 @@ fn worded(text: &str) -> String {
 #[must_use]
 pub fn verify(gold: &Gold, text: &str) -> Judgement {
     let policy = &gold.policy;
-    let text = &*without_thoughts(text, false);
+    let text = &*without_thoughts(text, false, &ThoughtMarkers::default());
     let text = last_tagged(text).unwrap_or(text);
     let found = candidates(text, policy.extract);
     let Some(last) = found.len().checked_sub(1) else {
