@@ -121,7 +121,21 @@ pub(crate) struct ServerSummary {
     pub(crate) uncounted: u64,
 }
 
+/// How conversations become prompts and completions answers, where a call or a run's recipe sets it.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Prompting {
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    chat_template_kwargs: Map<String, Value>,
+    #[serde(skip_serializing_if = "ThoughtMarkers::is_empty")]
+    thought_markers: ThoughtMarkers,
+}
+
 impl Generator {
+    /// How it prompts and where it looks for answers.
+    pub(crate) fn prompting(&self) -> Prompting {
+        Prompting { chat_template_kwargs: self.arguments.clone(), thought_markers: self.thought_markers.clone() }
+    }
+
     /// Reads MODEL, or connects to the server it names; `sequences` run here at once.
     ///
     /// # Errors

@@ -73,6 +73,27 @@ fn eval_asks_a_server_and_keeps_what_was_answered() {
 }
 
 #[test]
+fn marks_of_thoughts_are_a_setting() {
+    let server = Server::of("someone", |call| said(&format!("{} [[or {}?]]", solve(call), solve(call) + 1)));
+    let call = ["eval", &server.url, "--task", "arithmetic", "--limit", "4", "--json"];
+    let summary = |more: &[&str]| {
+        let output = relign(&[&call[..], more].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        lines(&output).pop().unwrap()
+    };
+    assert_eq!(summary(&[])["accuracy"], json!(0.0));
+    let marked = summary(&["--thought-markers", "[[", "]]"]);
+    assert_eq!((&marked["accuracy"], &marked["thought_markers"]), (&json!(1.0), &json!([["[[", "]]"]])));
+    let output = relign(&[&call[..], &["--thought-markers", "[[", "[["]].concat());
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        stderr(&output).contains("expected two different texts that open and end a thought"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
 fn generate_tells_unknown_from_none_and_a_failure_from_an_answer() {
     let server = Server::of("someone", |call| match call.body["messages"][0]["content"].as_str() {
         Some("bad") => Reply::Json(json!({"choices": []})),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use relign_core::{
-    DataFile, Environment, Estimate, Finish, Node, Rollouts, Sampling, Seed, Split, ThoughtMarkers, Tree, Verdict, find,
+    DataFile, Environment, Estimate, Finish, Node, Rollouts, Sampling, Seed, Split, Tree, Verdict, find,
 };
 use relign_search::{Driver, Judge, Options, STRATEGIES};
 use serde::Serialize;
@@ -15,7 +15,7 @@ use serde_json::json;
 
 use super::sampling::{SamplingArgs, ThoughtArgs, at_least_one, bar, peak_gb};
 use super::{say, say_json};
-use crate::generator::{Generator, ServerArgs, ServerSummary};
+use crate::generator::{Generator, Prompting, ServerArgs, ServerSummary};
 use crate::judged::{accuracy, samples, verdict};
 use crate::recipe_file;
 use crate::sinks::jsonl::write_trees;
@@ -95,8 +95,8 @@ struct Summary {
     /// All of how it was sampled, where that is more than a temperature.
     #[serde(skip_serializing_if = "Option::is_none")]
     sampling: Option<Sampling>,
-    #[serde(skip_serializing_if = "ThoughtMarkers::is_empty")]
-    thought_markers: ThoughtMarkers,
+    #[serde(flatten)]
+    prompting: Prompting,
     seed: u64,
     device: String,
     dtype: &'static str,
@@ -202,7 +202,7 @@ pub(crate) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
         temperature: sampling.temperature,
         max_tokens: sampling.max_tokens,
         sampling: Some(sampling).filter(|sampling| !sampling.is_plain() || !sampling.stop.is_empty()),
-        thought_markers: generator.thought_markers.clone(),
+        prompting: generator.prompting(),
         seed: asked.sampling.seed,
         device: generator.device.clone(),
         dtype: generator.dtype,

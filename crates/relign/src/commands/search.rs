@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::sampling::{SamplingArgs, ThoughtArgs, at_least_one, peak_gb};
 use super::{say, say_json};
-use crate::generator::{Generator, ServerArgs, ServerSummary, Source};
+use crate::generator::{Generator, Prompting, ServerArgs, ServerSummary, Source};
 use crate::loaded::weights_hash;
 use crate::recipe_file;
 use crate::reward_models;
@@ -119,6 +119,8 @@ struct Summary {
     #[serde(flatten)]
     spent: Figures,
     sampling: Sampling,
+    #[serde(flatten)]
+    prompting: Prompting,
     seed: u64,
     dtype: &'static str,
     peak_rss_gb: f64,
@@ -190,7 +192,6 @@ fn search(asked: &One, as_json: bool) -> anyhow::Result<()> {
         budget: Budget { tokens: variant.budget.unwrap_or(asked.budget), prompts: asked.what.prompt_budget },
         sampling: variant.sampling(&prepared.sampling)?,
         scorer: reward_models::sha256(&variant.section)?,
-        thought_markers: prepared.searcher.thought_markers().clone(),
     };
     prepared.searcher.check(&cell, &prepared.tasks[0])?;
     prepared.searcher.limit = asked.seconds.map(Duration::from_secs);
@@ -213,6 +214,7 @@ fn search(asked: &One, as_json: bool) -> anyhow::Result<()> {
         ceiling: total.ceiling(),
         spent: Figures::of(&total),
         sampling: cell.sampling.clone(),
+        prompting: generator.prompting(),
         seed: asked.what.sampling.seed,
         dtype: generator.dtype,
         peak_rss_gb: peak_gb(),
@@ -291,6 +293,10 @@ fn facts(
     };
     if what.sampling.context > 0 {
         model["context"] = what.sampling.context.into();
+    }
+    if let (Value::Object(model), Value::Object(prompting)) = (&mut model, serde_json::to_value(generator.prompting())?)
+    {
+        model.extend(prompting);
     }
     Ok(BTreeMap::from([
         ("data", serde_json::to_value(environment.data())?),

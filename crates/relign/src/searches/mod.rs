@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use relign_core::{Environment, Finish, Rollouts, Sampling, Scorer, Seed, Task, ThoughtMarkers, Tree};
+use relign_core::{Environment, Finish, Rollouts, Sampling, Scorer, Seed, Task, Tree};
 use relign_search::{Budget, Driver, Judge, Options, Start};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -56,8 +56,6 @@ pub(crate) struct Cell<'a> {
     pub(crate) sampling: Sampling,
     /// SHA-256 of the reward model that its scorer asks, if it asks one.
     pub(crate) scorer: Option<String>,
-    /// What marks thoughts beside the usual marks.
-    pub(crate) thought_markers: ThoughtMarkers,
 }
 
 impl Cell<'_> {
@@ -67,9 +65,6 @@ impl Cell<'_> {
         let mut whole = json!([self.variant.section, self.sampling, tokens, prompts]);
         if let (Value::Array(whole), Some(scorer)) = (&mut whole, &self.scorer) {
             whole.push(json!(scorer));
-        }
-        if let (Value::Array(whole), false) = (&mut whole, self.thought_markers.is_empty()) {
-            whole.push(json!({"thought_markers": self.thought_markers}));
         }
         let whole = whole.to_string();
         let hash: String = Sha256::digest(whole).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
@@ -157,11 +152,6 @@ pub(crate) struct Searcher {
 }
 
 impl Searcher {
-    /// What marks thoughts beside the usual marks.
-    pub(crate) const fn thought_markers(&self) -> &ThoughtMarkers {
-        &self.generator.thought_markers
-    }
-
     /// Gets everything ready that `variants` need.
     ///
     /// # Errors
@@ -288,7 +278,7 @@ impl Searcher {
                 limit: self.limit,
                 at_once: self.at_once,
                 answers: &self.answers,
-                thought_markers: cell.thought_markers.clone(),
+                thought_markers: self.generator.thought_markers.clone(),
                 scorer: self.scorers.get(&cell.variant.label).map(|scorer| &**scorer),
                 checker: self.checker.as_ref().map(|checker| checker as &dyn Scorer),
                 ..Options::default()

@@ -58,8 +58,7 @@ pub(super) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
         for tokens in variant.budget.map_or_else(|| budgets.clone(), |budget| vec![budget]) {
             let budget = Budget { tokens, prompts: asked.what.prompt_budget };
             let sampling = variant.sampling(&prepared.sampling)?;
-            let (scorer, thought_markers) = (scorer.clone(), prepared.searcher.thought_markers().clone());
-            let cell = Cell { variant, budget, sampling, scorer, thought_markers };
+            let cell = Cell { variant, budget, sampling, scorer: scorer.clone() };
             // All before the first begins: hours may pass until the last one does.
             prepared.searcher.check(&cell, &prepared.tasks[0])?;
             cells.push(cell);
