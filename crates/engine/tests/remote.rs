@@ -482,7 +482,8 @@ fn the_model_is_found_or_asked_for() {
     for (reply, said) in [
         ((|| Reply::Json(json!({"data": [{"id": "a"}, {"id": "b"}]}))) as fn() -> Reply, "got 2: a, b; name one"),
         (|| Reply::Status(404, "", String::new()), "expected one model, got no list of them; name one"),
-        (|| Reply::Json(json!({"models": []})), "expected the list of models under `data`, got {\"models\":[]}"),
+        (|| Reply::Json(json!({"models": []})), "expected one model, got no list of them; name one"),
+        (|| Reply::Json(json!({"list": []})), "expected the list of models under `data`, got {\"list\":[]}"),
         (|| Reply::Json(json!({"data": [{"id": 7}]})), "data[0].id: expected a model's name, got {\"id\":7}"),
         (|| Reply::Status(401, "", String::new()), "got 401; no key was sent"),
         (|| Reply::Raw(b"hello\n".to_vec()), "expected an answer, got none"),

@@ -39,6 +39,12 @@ impl Address {
             // The text is not repeated: it may hold a password.
             return wrong("a user before the host; give a key in the environment instead");
         }
+        let port = uri.authority().and_then(|authority| authority.as_str().rsplit_once(':')).map(|(_, port)| port);
+        if let Some(port) = port.filter(|port| !port.contains(']'))
+            && !port.parse().is_ok_and(|port: u16| port > 0)
+        {
+            return wrong(&format!("the port {port}, which is none of 1 to 65535, in `{url}`"));
+        }
         if uri.query().is_some() {
             return wrong("a query after `?`");
         }
@@ -89,6 +95,13 @@ mod tests {
         for text in ["http://", "http://:80", "http://a b", "ftp://host", "http://host/v1?key=secret"] {
             assert!(Address::parse(text).is_err(), "{text}");
         }
+        for port in ["99999", "0", "65536", "x", ""] {
+            let address = format!("http://127.0.0.1:{port}/v1");
+            assert!(Address::parse(&address).is_err(), "{address}");
+        }
+        let error = Address::parse("http://127.0.0.1:99999/v1").unwrap_err().to_string();
+        assert!(error.contains("the port 99999, which is none of 1 to 65535"), "{error}");
+        assert!(Address::parse("http://[::1]/v1").is_ok() && Address::parse("http://host:65535").is_ok());
         let error = Address::parse("http://me:secret@host/v1").unwrap_err().to_string();
         assert!(error.contains("environment") && !error.contains("secret"), "{error}");
     }

@@ -11,7 +11,7 @@ use serde_json::Value;
 use ureq::http::Response;
 use ureq::{Agent, Body, Timeout};
 
-use crate::{Error, Options, retry, stream};
+use crate::{Error, Options, chat, retry, stream};
 
 /// Requests given up on in a row, without a word from the server, after which each gets one try alone:
 /// a server that is gone must not cost every request its waits.
@@ -124,7 +124,8 @@ impl Http {
     }
 
     /// Sends `body` to `url` and reads the stream of events that comes back until those so far are `enough`; then the
-    /// connection is dropped, which tells the server to stop. A stream that ends earlier is broken, and asked for again.
+    /// connection is dropped, which tells the server to stop. A stream that ends earlier is broken, and asked for again,
+    /// unless it says that it is `[DONE]` and `done` tells that this is an end.
     ///
     /// # Errors
     /// Why the last try brought no stream, or not enough of one.
@@ -134,6 +135,7 @@ impl Http {
         body: &Value,
         seed: Seed,
         rest: &mut dyn FnMut(Duration) -> bool,
+        done: bool,
         enough: &mut dyn FnMut(&[Value]) -> bool,
     ) -> Result<Vec<Value>, Error> {
         let heard = self.tried(self.patience(), seed, rest, &mut |tries| {
@@ -142,7 +144,9 @@ impl Http {
             let mut events = Vec::new();
             for event in stream::events(reader) {
                 match event {
-                    Ok(event) => events.push(event),
+                    Ok(Some(event)) => events.push(event),
+                    Ok(None) if done => return Ok(events),
+                    Ok(None) => break,
                     Err(stream::Broken::Read(error)) => return Err(self.broke(url, error.into(), tries)),
                     Err(stream::Broken::Event(what)) => {
                         return Err(Refusal {
@@ -228,7 +232,7 @@ impl Http {
         };
         let mut response = response.map_err(|error| self.broke(url, error, tries))?;
         match response.status().as_u16() {
-            200 => Ok(response),
+            200..=203 => Ok(response),
             status => Err(self.refused(url, status, &mut response, tries)),
         }
     }
@@ -244,7 +248,16 @@ impl Http {
         if bytes.len() as u64 > limit {
             return Err(malformed(format!("expected an answer of at most {limit} bytes, got more")));
         }
-        serde_json::from_slice(&bytes).map_err(|error| {
+        let bytes = bytes.strip_prefix(stream::BYTE_ORDER_MARK).unwrap_or(&bytes).trim_ascii_start();
+        if let Some(events) = stream::whole(bytes) {
+            let events = events.map_err(malformed)?;
+            return events.map(|events| chat::joined(&events)).ok_or_else(|| {
+                let what = "expected a whole answer, got the beginning of a stream".to_owned();
+                let error = Error::Unreachable { url: url.to_owned(), what, tries };
+                Refusal { error, again: Again::After(None) }
+            });
+        }
+        serde_json::from_slice(bytes).map_err(|error| {
             let got = String::from_utf8_lossy(&bytes[..bytes.len().min(400)]).into_owned();
             malformed(format!("expected JSON, got {} ({error})", short(&Value::String(got))))
         })
@@ -277,8 +290,8 @@ impl Http {
 
     /// A status other than 200.
     fn refused(&self, url: &str, status: u16, response: &mut Response<Body>, tries: u32) -> Refusal {
-        let header = response.headers().get("retry-after").and_then(|value| value.to_str().ok());
-        let asked = retry::asked_for(header);
+        let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+        let asked = retry::asked_for(header("retry-after"), header("date"));
         // What the server says matters, not that all of it arrives.
         let mut bytes = Vec::new();
         let _ = response.body_mut().with_config().limit(u64::MAX).reader().take(1 << 16).read_to_end(&mut bytes);

@@ -6,6 +6,7 @@
 //! never part of one.
 
 mod address;
+pub mod chat;
 mod client;
 mod error;
 mod retry;

@@ -7,6 +7,9 @@ use serde_json::Value;
 
 use crate::short;
 
+/// What some servers begin a text with.
+pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// Why a stream cannot be read on.
 #[derive(Debug)]
 pub(crate) enum Broken {
@@ -16,8 +19,8 @@ pub(crate) enum Broken {
     Event(String),
 }
 
-/// The events of a stream, up to its end.
-pub(crate) fn events(reader: impl Read) -> impl Iterator<Item = Result<Value, Broken>> {
+/// The events of a stream; nothing for the `[DONE]` that a whole one ends with.
+pub(crate) fn events(reader: impl Read) -> impl Iterator<Item = Result<Option<Value>, Broken>> {
     let mut reader = BufReader::new(reader);
     let mut line = Vec::new();
     std::iter::from_fn(move || {
@@ -29,17 +32,46 @@ pub(crate) fn events(reader: impl Read) -> impl Iterator<Item = Result<Value, Br
                 Err(error) => return Some(Err(Broken::Read(error))),
             }
             // Comments, names of events and the lines between them say nothing.
+            let line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&line);
             let Some(data) = line.strip_prefix(b"data:") else { continue };
             let data = data.trim_ascii();
             if data == b"[DONE]" {
-                return None;
+                return Some(Ok(None));
             }
-            return Some(serde_json::from_slice(data).map_err(|error| {
+            return Some(serde_json::from_slice(data).map(Some).map_err(|error| {
                 let got = Value::String(String::from_utf8_lossy(data).into_owned());
                 Broken::Event(format!("expected an event in JSON, got {} ({error})", short(&got)))
             }));
         }
     })
+}
+
+/// The events of a body that is a stream; nothing where it is none, and none of them where the stream breaks off before its end.
+#[allow(clippy::type_complexity, reason = "a stream or none, readable or not, whole or not")]
+pub(crate) fn whole(body: &[u8]) -> Option<Result<Option<Vec<Value>>, String>> {
+    let fields = [&b"data:"[..], b"event:", b"id:", b"retry:", b":"];
+    if !fields.iter().any(|field| body.starts_with(field)) {
+        return None;
+    }
+    // A line may end in CR alone, which no JSON holds.
+    let body: Vec<u8> = body.iter().map(|&byte| if byte == b'\r' { b'\n' } else { byte }).collect();
+    let (mut all, mut ended) = (Vec::new(), false);
+    for event in events(&body[..]) {
+        match event {
+            Ok(Some(event)) => {
+                let reason = event.pointer("/choices/0/finish_reason").and_then(Value::as_str);
+                ended |= reason.is_some_and(|reason| !reason.is_empty()) || event.get("error").is_some();
+                all.push(event);
+            }
+            Ok(None) => {
+                ended = true;
+                break;
+            }
+            Err(Broken::Read(error)) => return Some(Err(error.to_string())),
+            Err(Broken::Event(what)) => return Some(Err(what)),
+        }
+    }
+    Some(Ok(ended.then_some(all)))
 }
 
 #[cfg(test)]
@@ -53,7 +85,8 @@ mod tests {
             Broken::Read(error) => error.to_string(),
             Broken::Event(what) => what,
         };
-        events(text.as_bytes()).map(|event| event.map_err(said)).collect()
+        let events = events(text.as_bytes()).map(|event| event.map_err(said));
+        events.map_while(Result::transpose).collect()
     }
 
     #[test]
@@ -62,6 +95,7 @@ mod tests {
             ": ping\r\n\r\nevent: x\r\ndata: {\"a\": 1}\r\n\r\ndata:[2]\n\ndata: [DONE]\n\ndata: {\"late\": 1}\n";
         assert_eq!(read(text), [Ok(json!({"a": 1})), Ok(json!([2]))]);
         assert_eq!(read("data: 1"), [Ok(json!(1))], "a last line without an end");
+        assert_eq!(read("\u{feff}data: 1\n"), [Ok(json!(1))]);
         assert!(read("").is_empty());
         let broken = read("data: {\n\n");
         assert!(broken[0].as_ref().unwrap_err().starts_with("expected an event in JSON, got \"{\""), "{broken:?}");

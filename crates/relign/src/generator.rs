@@ -38,6 +38,10 @@ pub(crate) struct ServerArgs {
     /// The environment variable that holds its key [default: RELIGN_API_KEY]
     #[arg(long, value_name = "NAME")]
     api_key_env: Option<String>,
+    /// Parameters left out of requests because it refuses them, such as top_p,seed; what it then does is its own affair,
+    /// and the results name them
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    drop_params: Vec<String>,
 }
 
 impl ServerArgs {
@@ -66,12 +70,13 @@ impl ServerArgs {
 
     /// The first of these options that was given.
     fn given(&self) -> Option<&'static str> {
-        let Self { tokenizer, concurrency, timeout, api_key_env } = self;
+        let Self { tokenizer, concurrency, timeout, api_key_env, drop_params } = self;
         [
             (tokenizer.is_some(), "--tokenizer"),
             (concurrency.is_some(), "--concurrency"),
             (timeout.is_some(), "--timeout"),
             (api_key_env.is_some(), "--api-key-env"),
+            (!drop_params.is_empty(), "--drop-params"),
         ]
         .into_iter()
         .find_map(|(given, name)| given.then_some(name))
@@ -119,6 +124,9 @@ pub(crate) struct ServerSummary {
     pub(crate) failed: u64,
     /// Answers whose tokens it did not count.
     pub(crate) uncounted: u64,
+    /// Parameters that were left out of requests.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    drop_params: Vec<String>,
 }
 
 /// How conversations become prompts and completions answers, where a call or a run's recipe sets it.
@@ -194,17 +202,16 @@ impl Generator {
     }
 
     fn connect(model: &str, server: &ServerArgs, arguments: Map<String, Value>) -> anyhow::Result<Self> {
-        if server.tokenizer.is_none() && !arguments.is_empty() {
-            let expected = "expected --tokenizer beside a server, for the server renders itself";
-            return Err(Usage::error(format!("--chat-template-kwargs: {expected}; MODEL is {model}")));
-        }
         let address = Address::parse(model).map_err(|error| Usage(error.to_string()))?;
         let options = server.options()?;
         let tokenizer = server.tokenizer.as_deref().map(tokenizer_of).transpose().context("--tokenizer")?;
         let with = |tokenizer: Tokenizer| tokenizer.with_arguments(arguments.clone()).map_err(Usage::error);
         let tokenizer = tokenizer.map(with).transpose()?;
         let prompts = if tokenizer.is_some() { Prompts::Tokens } else { Prompts::Conversations };
-        let mut remote = Remote::connect(&address, prompts, &options)?;
+        let kwargs = if tokenizer.is_some() { Map::new() } else { arguments.clone() };
+        let remote = Remote::connect(&address, prompts, &options)?;
+        let changed = remote.with_changes(server.drop_params.clone(), kwargs);
+        let mut remote = changed.map_err(|error| Usage(format!("--drop-params: {error}")))?;
         let vocabulary = tokenizer.map(Arc::new);
         if let Some(tokenizer) = &vocabulary {
             remote = remote.spelled_by(Arc::<Tokenizer>::clone(tokenizer));
@@ -255,6 +262,7 @@ impl Generator {
             retries: stats.retries,
             failed: stats.failed,
             uncounted: stats.uncounted,
+            drop_params: remote.drop_params().to_vec(),
         })
     }
 

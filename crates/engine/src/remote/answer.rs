@@ -1,6 +1,7 @@
 //! What comes back.
 
 use relign_core::{Finish, Odds, Sampling};
+use relign_http::chat::{self, Ending};
 use relign_http::short;
 use serde_json::Value;
 
@@ -32,26 +33,14 @@ pub(super) struct Answer {
 /// # Errors
 /// The place in the answer, what was expected there and what was got.
 pub(super) fn read(answer: &Value, sampling: &Sampling) -> Result<Answer, String> {
-    let choice = answer.pointer("/choices/0").ok_or_else(|| match answer.get("error") {
-        Some(error) => format!("expected `choices`, got the error {}", short(error)),
-        None => format!("choices: expected a list with one completion, got {}", of(answer.get("choices"))),
-    })?;
-    let (place, text) = match choice.get("message") {
-        Some(message) => ("choices[0].message.content", message.get("content")),
-        None => ("choices[0].text", choice.get("text")),
-    };
-    let text = match (text, choice.get("message")) {
-        (Some(Value::String(text)), _) => text.clone(),
-        // Nothing said, or nothing but reasoning that the server keeps apart.
-        (Some(Value::Null), Some(_)) => String::new(),
-        (other, _) => return Err(format!("{place}: expected text, got {}", of(other))),
-    };
-    let finish = finish(choice)?;
-    let count = match answer.pointer("/usage/completion_tokens") {
-        None | Some(Value::Null) => None,
-        Some(count) => Some(
-            count.as_u64().ok_or_else(|| format!("usage.completion_tokens: expected a count, got {}", short(count)))?,
-        ),
+    let choice = chat::choice(answer)?;
+    let place = if choice.get("message").is_some() { "choices[0].message.content" } else { "choices[0].text" };
+    let text = chat::text(choice)?;
+    let count = chat::count(answer.pointer("/usage/completion_tokens"));
+    let finish = match chat::ending(choice, count, sampling.max_tokens)? {
+        Ending::Stop => Finish::Stop,
+        Ending::StopString => Finish::StopString,
+        Ending::Length => Finish::Length,
     };
     let tokens = tokens(choice, count)?;
     let own = if tokens.is_empty() { Vec::new() } else { logprobs(choice, tokens.len())? };
@@ -71,20 +60,6 @@ pub(super) fn read(answer: &Value, sampling: &Sampling) -> Result<Answer, String
 /// the model's own is what is wanted.
 fn is_whole(sampling: &Sampling) -> bool {
     sampling.is_plain() && (sampling.temperature == 0.0 || sampling.temperature == 1.0)
-}
-
-fn finish(choice: &Value) -> Result<Finish, String> {
-    // vLLM's and SGLang's words for what ended it, where that was no end token.
-    let by_string = ["stop_reason", "matched_stop"].iter().any(|key| choice.get(key).is_some_and(Value::is_string));
-    match choice.get("finish_reason").and_then(Value::as_str) {
-        Some("stop_sequence") => Ok(Finish::StopString),
-        Some("stop" | "eos_token") => Ok(if by_string { Finish::StopString } else { Finish::Stop }),
-        Some("length") => Ok(Finish::Length),
-        _ => Err(format!(
-            "choices[0].finish_reason: expected \"stop\" or \"length\", got {}",
-            of(choice.get("finish_reason"))
-        )),
-    }
 }
 
 /// Servers cut the text before a stop string; one that does not is helped.
@@ -237,17 +212,15 @@ mod tests {
             (json!({"choices": "x"}), "got \"x\""),
             (json!({"error": {"message": "boom"}}), "got the error {\"message\":\"boom\"}"),
             (with("text", json!(7)), "choices[0].text: expected text, got 7"),
-            (with("message", json!({"content": [1]})), "choices[0].message.content: expected text, got [1]"),
+            (
+                with("message", json!({"content": [1]})),
+                "choices[0].message.content[0]: expected a part with text, got 1",
+            ),
             (with("message", json!({})), "choices[0].message.content: expected text, got nothing"),
-            (with("finish_reason", json!("content_filter")), "expected \"stop\" or \"length\", got \"content_filter\""),
-            (with("finish_reason", json!(null)), "got null"),
+            (with("finish_reason", json!("content_filter")), "expected a whole answer, got \"content_filter\""),
             (with("token_ids", json!([1, -2])), "choices[0].token_ids[1]: expected a token id, got -2"),
             (with("token_ids", json!("x")), "choices[0].token_ids: expected a list of ids, got \"x\""),
             (with("token_ids", json!([1])), "expected 2 ids as in usage.completion_tokens, got 1"),
-            (
-                json!({"choices": [fine], "usage": {"completion_tokens": "2"}}),
-                "usage.completion_tokens: expected a count",
-            ),
         ] {
             let error = read_plain(&answer).unwrap_err();
             assert!(error.contains(said), "{error}, expected {said}");

@@ -1,7 +1,7 @@
 //! What is sent.
 
 use relign_core::{Message, Sampling, Seed};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::dialect::Dialect;
 use super::settings::settings;
@@ -21,6 +21,55 @@ impl Prompt {
         match self {
             Self::Tokens(_) | Self::Text(_) => "/completions",
             Self::Conversation(_) => "/chat/completions",
+        }
+    }
+}
+
+/// The parameters that a request may have and can be without, whatever the server.
+pub(super) const PARAMETERS: [&str; 24] = [
+    "temperature",
+    "seed",
+    "max_tokens",
+    "max_completion_tokens",
+    "top_p",
+    "top_k",
+    "min_p",
+    "typical_p",
+    "repetition_penalty",
+    "repeat_penalty",
+    "repeat_last_n",
+    "presence_penalty",
+    "frequency_penalty",
+    "logit_bias",
+    "stop",
+    "stop_token_ids",
+    "ignore_eos",
+    "logprobs",
+    "top_logprobs",
+    "return_token_ids",
+    "return_tokens_as_token_ids",
+    "skip_special_tokens",
+    "cache_prompt",
+    "response_format",
+];
+
+/// What is changed in every request, whatever it asks for.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Changes {
+    /// Parameters that are left out.
+    pub(super) drop_params: Vec<String>,
+    /// Variables for the server's chat template, for conversations.
+    pub(super) chat_template_kwargs: Map<String, Value>,
+}
+
+impl Changes {
+    /// Changes the body of a request.
+    pub(super) fn apply(&self, body: &mut Value) {
+        if !self.chat_template_kwargs.is_empty() && body.get("messages").is_some() {
+            body["chat_template_kwargs"] = Value::Object(self.chat_template_kwargs.clone());
+        }
+        if let Value::Object(fields) = body {
+            fields.retain(|name, _| !self.drop_params.contains(name));
         }
     }
 }
@@ -76,6 +125,8 @@ pub(super) fn body(
 
 #[cfg(test)]
 mod tests {
+    use relign_http::chat;
+
     use super::*;
 
     #[test]
@@ -101,5 +152,34 @@ mod tests {
             "stream": false,
             "messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]});
         assert_eq!(sent, whole);
+    }
+
+    #[test]
+    fn every_parameter_can_be_left_out() {
+        let all = Sampling {
+            top_k: 40,
+            top_p: 0.9,
+            min_p: 0.05,
+            repetition_penalty: 1.1,
+            presence_penalty: 0.5,
+            logit_bias: [(7, -100.0)].into(),
+            stop: vec!["\n".into()],
+            stop_tokens: vec![3],
+            ignore_eos: true,
+            ..Sampling::default()
+        };
+        for owner in ["vllm", "sglang", "llamacpp", "me", "someone"] {
+            for prompt in [Prompt::Tokens(vec![1]), Prompt::Conversation(vec![Message::user("u")])] {
+                for sampling in [&all, &Sampling::default()] {
+                    let mut body = body("m", Dialect::of(Some(owner), false), &prompt, sampling, Seed(0), false);
+                    let fields = body.as_object().unwrap().keys().filter(|name| !chat::NEEDED.contains(&name.as_str()));
+                    let unknown: Vec<_> = fields.filter(|name| !PARAMETERS.contains(&name.as_str())).collect();
+                    assert!(unknown.is_empty(), "{owner}: {unknown:?}");
+                    let drop_params = PARAMETERS.map(str::to_owned).into();
+                    Changes { drop_params, ..Changes::default() }.apply(&mut body);
+                    assert!(body.as_object().unwrap().keys().all(|name| chat::NEEDED.contains(&name.as_str())));
+                }
+            }
+        }
     }
 }

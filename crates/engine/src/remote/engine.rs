@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use relign_core::{Completion, Finish, Generate, GenerateError, Message, Request, Sampling, Seed};
 use relign_http::{Http, short};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::answer::Answer;
-use super::ask::Prompt;
+use super::ask::{Changes, PARAMETERS, Prompt};
 use super::dialect::{Dialect, Ids};
 use super::pool::{Job, Pool};
 use super::settings::settings;
@@ -73,7 +73,15 @@ impl Remote {
     /// the address names none.
     pub fn connect(address: &Address, prompts: Prompts, options: &RemoteOptions) -> Result<Self, RemoteError> {
         let http = Http::new(address.base(), options);
-        let listed = models(&http, options)?;
+        // Whoever names the model needs no list; a server that is not there is said at once.
+        let listed = match models(&http, options) {
+            Err(RemoteError::Http(error))
+                if address.model().is_some() && !matches!(error, relign_http::Error::Unreachable { .. }) =>
+            {
+                Vec::new()
+            }
+            listed => listed?,
+        };
         let model = choose(address, &listed)?;
         let own = listed.iter().find(|listed| listed.id == model);
         let owner = own.or_else(|| listed.first()).and_then(|listed| listed.owner.as_deref());
@@ -92,6 +100,30 @@ impl Remote {
             failed: VecDeque::new(),
             stats: RemoteStats::default(),
         })
+    }
+
+    /// Leaves `drop_params` out of every request, for servers that refuse them, and hands `chat_template_kwargs` to the
+    /// server's chat template; before the first request.
+    ///
+    /// # Errors
+    /// If a request cannot be without a parameter, or has none of that name.
+    pub fn with_changes(
+        mut self,
+        drop_params: Vec<String>,
+        chat_template_kwargs: Map<String, Value>,
+    ) -> Result<Self, RemoteError> {
+        if let Some(name) = drop_params.iter().find(|name| !PARAMETERS.contains(&name.as_str())) {
+            let what = format!("drop_params: expected some of {}, got `{name}`", PARAMETERS.join(", "));
+            return Err(RemoteError::Model { url: self.url().to_owned(), what });
+        }
+        self.pool.change(Changes { drop_params, chat_template_kwargs });
+        Ok(self)
+    }
+
+    /// The parameters that are left out of requests.
+    #[must_use]
+    pub fn drop_params(&self) -> &[String] {
+        &self.pool.changes().drop_params
     }
 
     /// Has prompts of token ids go out as text, if the server takes no ids; one that is not known is tried.
@@ -341,13 +373,15 @@ fn models(http: &Http, options: &RemoteOptions) -> Result<Vec<Listed>, RemoteErr
         other => other?,
     };
     let malformed = |what| RemoteError::from(relign_http::Error::Malformed { url: url.clone(), what });
-    let Some(data) = answer.get("data").and_then(Value::as_array) else {
+    // As OpenAI has it, as Ollama has it, or bare.
+    let data = ["data", "models"].iter().find_map(|key| answer.get(key)?.as_array()).or(answer.as_array());
+    let Some(data) = data else {
         return Err(malformed(format!("expected the list of models under `data`, got {}", short(&answer))));
     };
     let listed = data.iter().enumerate().map(|(place, model)| {
-        let id = model
-            .get("id")
-            .and_then(Value::as_str)
+        let names = ["id", "name", "model"].iter().find_map(|key| model.get(key)?.as_str());
+        let id = names
+            .or(model.as_str())
             .ok_or_else(|| malformed(format!("data[{place}].id: expected a model's name, got {}", short(model))))?;
         let owner = model.get("owned_by").and_then(Value::as_str).map(str::to_owned);
         let context = model.get("max_model_len").and_then(Value::as_u64).map(|n| n as usize).filter(|&n| n > 1);

@@ -8,10 +8,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use relign_core::{Finish, Sampling, Seed};
-use relign_http::Http;
+use relign_http::{Http, chat};
+use serde_json::Value;
 
 use super::answer::{self, Answer};
-use super::ask::{self, Prompt};
+use super::ask::{self, Changes, Prompt};
 use super::dialect::Dialect;
 use super::odds;
 use super::spelled;
@@ -52,6 +53,7 @@ struct Shared {
     http: Http,
     model: String,
     dialect: &'static Dialect,
+    changes: Changes,
     results: Sender<Outcome>,
     state: Mutex<State>,
     /// There is something to do.
@@ -80,6 +82,7 @@ impl Pool {
             http,
             model,
             dialect,
+            changes: Changes::default(),
             results: sender,
             state: Mutex::default(),
             work: Condvar::new(),
@@ -87,6 +90,17 @@ impl Pool {
             retried: AtomicU64::new(0),
         };
         Self { shared: Arc::new(shared), results, most: options.concurrency.max(1) }
+    }
+
+    /// Changes every request from now on; before the first.
+    pub(super) fn change(&mut self, changes: Changes) {
+        if let Some(shared) = Arc::get_mut(&mut self.shared) {
+            shared.changes = changes;
+        }
+    }
+
+    pub(super) fn changes(&self) -> &Changes {
+        &self.shared.changes
     }
 
     /// Asks one thing after another.
@@ -209,15 +223,19 @@ impl Shared {
 
     fn ask(&self, job: &Job) -> Result<Answer, RemoteError> {
         let streams = job.streams(self.dialect);
-        let body = ask::body(&self.model, self.dialect, &job.prompt, &job.sampling, job.seed, streams);
+        let mut body = ask::body(&self.model, self.dialect, &job.prompt, &job.sampling, job.seed, streams);
+        self.changes.apply(&mut body);
         let mut rest = |wait| self.rest(job.ticket, wait);
         let url = format!("{}{}", self.http.base(), job.prompt.path());
         let (seed, stops) = (job.seed.child("retry"), &job.sampling.stop);
         let answer = if streams {
+            // llama-cpp-python's stream says so, too, where another request ended it.
+            let done = !self.dialect.interrupts;
             let mut enough = |events: &[_]| spelled::enough(events, stops) || !self.is_wanted(job.ticket);
-            spelled::whole(&self.http.listen(&url, &body, seed, &mut rest, &mut enough)?)
+            let events = self.http.listen(&url, &body, seed, &mut rest, done, &mut enough);
+            chat::joined(&events.map_err(|error| helped(error, &body))?)
         } else {
-            self.http.ask_again(&url, &body, seed, &mut rest)?
+            self.http.ask_again(&url, &body, seed, &mut rest).map_err(|error| helped(error, &body))?
         };
         let read = || {
             let mut read = answer::read(&answer, &job.sampling)?;
@@ -237,6 +255,16 @@ impl Shared {
         };
         read().map_err(|what| relign_http::Error::Malformed { url, what }.into())
     }
+}
+
+/// A refusal that names a parameter, with what leaves it out.
+fn helped(mut error: relign_http::Error, body: &Value) -> relign_http::Error {
+    if let Some(name) = chat::refused_parameter(&error, body)
+        && let relign_http::Error::Status { said, .. } = &mut error
+    {
+        said.push_str(&format!("; --drop-params {name} leaves it out"));
+    }
+    error
 }
 
 fn work(shared: &Shared) {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use relign_model::Tokenizer;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// Writes tokens as text and reads text as tokens.
 pub trait Spelling: Send + Sync {
@@ -48,19 +48,10 @@ pub(super) fn border<'a>(text: &str, stops: &'a [String]) -> Option<(usize, &'a 
 /// Whether an answer that is streamed has come to its end, by the server's account or at one of `stops`.
 pub(super) fn enough(events: &[Value], stops: &[String]) -> bool {
     let Some(last) = events.last() else { return false };
-    let ended =
-        last.pointer("/choices/0").is_none_or(|choice| choice.get("finish_reason").is_some_and(Value::is_string));
+    let ended = last
+        .pointer("/choices/0")
+        .is_none_or(|choice| choice.get("finish_reason").and_then(Value::as_str).is_some_and(|why| !why.is_empty()));
     ended || border(&text_of(events), stops).is_some()
-}
-
-/// The events of one answer, as a server would have said it in one piece; what is no part of an answer is the answer.
-pub(super) fn whole(events: &[Value]) -> Value {
-    if let Some(odd) = events.iter().find(|event| event.pointer("/choices/0").is_none()) {
-        return odd.clone();
-    }
-    let finish = events.last().and_then(|last| last.pointer("/choices/0/finish_reason")).filter(|why| why.is_string());
-    // Whoever stopped listening did so at a stop string.
-    json!({"choices": [{"text": text_of(events), "finish_reason": finish.unwrap_or(&json!("stop_sequence"))}]})
 }
 
 fn text_of(events: &[Value]) -> String {
@@ -69,6 +60,8 @@ fn text_of(events: &[Value]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn said(text: &str, finish: Value) -> Value {
@@ -91,13 +84,12 @@ mod tests {
         // A stop may lie across events.
         events.push(said("\nb", json!(null)));
         assert!(enough(&events, &stops));
-        assert_eq!(whole(&events), said("a\n\nb", json!("stop_sequence")));
         let ended = [said("a", json!(null)), said("", json!("length"))];
         assert!(enough(&ended, &stops));
-        assert_eq!(whole(&ended), said("a", json!("length")));
+        // Some servers write an empty reason until there is one.
+        assert!(!enough(&[said("a", json!(""))], &stops));
         // An error in the middle is what is read.
         let failed = [said("a", json!(null)), json!({"error": {"message": "boom"}})];
         assert!(enough(&failed, &stops));
-        assert_eq!(whole(&failed), failed[1]);
     }
 }

@@ -289,7 +289,12 @@ fn facts(
             "weights": what.sampling.weights,
             "kv_cache": what.sampling.kv_cache,
         }),
-        Source::Server(remote) => json!({"server": remote.url(), "model": remote.model()}),
+        Source::Server(remote) if remote.drop_params().is_empty() => {
+            json!({"server": remote.url(), "model": remote.model()})
+        }
+        Source::Server(remote) => {
+            json!({"server": remote.url(), "model": remote.model(), "drop_params": remote.drop_params()})
+        }
     };
     if what.sampling.context > 0 {
         model["context"] = what.sampling.context.into();

@@ -132,7 +132,7 @@ impl Posting {
         let hash = Sha256::digest(serde_json::to_vec(&body).map_err(|error| error.to_string())?);
         let seed = Seed(u64::from_le_bytes(std::array::from_fn(|place| hash[place])));
         let url = &self.http.url;
-        let answer = self.server()?.ask(url, &body, seed)?;
+        let answer = self.server()?.ask(url, &body, seed).map_err(|error| error.to_string())?;
         let wrong = |error: &str| {
             format!("{url}: expected {{\"scores\": [...]}} as docs/rewards.md has it, got {} ({error})", short(&answer))
         };

@@ -9,7 +9,7 @@ use relign_core::{
     ConfigError, Entry, JsonText, Message, Reward, RewardNeeds, Score, Seed, Spent, Task, Transcript, Verdict, parse,
     schema_of,
 };
-use relign_http::{Address, short};
+use relign_http::{Address, chat, short};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -80,6 +80,9 @@ pub struct Judge {
     pub temperature: f32,
     /// The longest answer of the judge in tokens, its thoughts included.
     pub max_tokens: usize,
+    /// Parameters that are left out of requests because the server refuses them: `temperature`, `max_tokens`,
+    /// `max_completion_tokens`, `response_format`.
+    pub drop_params: Vec<String>,
     /// Seconds for one request, its further tries included.
     pub seconds: f64,
     /// Further tries of a request after the first, where another can help.
@@ -119,6 +122,7 @@ impl Default for Judge {
             reply: Reply::Schema,
             temperature: 0.0,
             max_tokens: 1024,
+            drop_params: Vec::new(),
             seconds: 60.0,
             retries: 5,
             concurrency: 16,
@@ -177,6 +181,11 @@ impl Judging {
         }
         if judge.max_tokens == 0 {
             return Err(ConfigError::at("max_tokens", "expected at least 1, got 0"));
+        }
+        let known = ["temperature", "max_tokens", "max_completion_tokens", "response_format"];
+        if let Some(name) = judge.drop_params.iter().find(|name| !known.contains(&name.as_str())) {
+            let expected = known.join(", ");
+            return Err(ConfigError::at("drop_params", format!("expected some of {expected}, got `{name}`")));
         }
         for (name, price) in [
             ("usd_per_million_read", judge.usd_per_million_read),
@@ -254,6 +263,9 @@ impl Judging {
             Reply::Object => body["response_format"] = json!({"type": "json_object"}),
             Reply::Text => {}
         }
+        if let Value::Object(fields) = &mut body {
+            fields.retain(|name, _| !self.judge.drop_params.contains(name));
+        }
         Ok(body)
     }
 
@@ -270,9 +282,13 @@ impl Judging {
         let seed = Seed(u64::from_le_bytes(std::array::from_fn(|place| hash[place])));
         let Judge { min, max, .. } = self.judge;
         let (text, known) = cache.answer(&key, || {
-            let answer = server.ask(&url, &body, seed)?;
+            let answer = server.ask(&url, &body, seed).map_err(|error| {
+                let name = chat::refused_parameter(&error, &body);
+                let help = name.map(|name| format!("; drop_params = [\"{name}\"] leaves it out"));
+                format!("{error}{}", help.unwrap_or_default())
+            })?;
             self.count(server, &answer);
-            let text = content(&answer).map_err(|what| format!("{url}: {what}"))?;
+            let text = content(&answer, self.judge.max_tokens).map_err(|what| format!("{url}: {what}"))?;
             // Only what can be used is kept.
             Said::read(&text, min, max).map_err(|what| format!("judge {}: {what}", self.model))?;
             Ok(text)
@@ -284,7 +300,7 @@ impl Judging {
     }
 
     fn count(&self, server: &Server, answer: &Value) {
-        let tokens = |name: &str| answer.pointer(&format!("/usage/{name}")).and_then(Value::as_u64);
+        let tokens = |name: &str| chat::count(answer.pointer(&format!("/usage/{name}")));
         let (read, written) = (tokens("prompt_tokens"), tokens("completion_tokens"));
         let Judge { usd_per_million_read, usd_per_million_written, .. } = self.judge;
         server.count(|spent| {
@@ -359,18 +375,17 @@ fn templates(rubric: &str) -> Result<Templates<'static>, ConfigError> {
 }
 
 /// What the judge said.
-fn content(answer: &Value) -> Result<String, String> {
-    let Some(choice) = answer.pointer("/choices/0") else {
-        return Err(format!("choices: expected a list with one completion, got {}", short(answer)));
-    };
-    if choice.get("finish_reason").and_then(Value::as_str) == Some("length") {
+fn content(answer: &Value, max_tokens: usize) -> Result<String, String> {
+    let choice = chat::choice(answer)?;
+    let count = chat::count(answer.pointer("/usage/completion_tokens"));
+    if chat::ending(choice, count, max_tokens)? == chat::Ending::Length {
         return Err("expected a whole answer, got one cut off by max_tokens".to_owned());
     }
-    match choice.pointer("/message/content") {
-        Some(Value::String(text)) => Ok(text.clone()),
-        _ => match choice.pointer("/message/refusal") {
-            Some(Value::String(text)) => Err(format!("the judge refuses: {text}")),
-            _ => Err(format!("choices[0].message.content: expected text, got {}", short(choice))),
-        },
+    match (chat::text(choice)?, choice.pointer("/message/refusal")) {
+        (text, Some(Value::String(why))) if text.is_empty() => Err(format!("the judge refuses: {why}")),
+        (text, _) if text.is_empty() => {
+            Err(format!("choices[0].message.content: expected text, got {}", short(choice)))
+        }
+        (text, _) => Ok(text),
     }
 }

@@ -92,7 +92,7 @@ impl Server {
     }
 
     /// The answer to `body`, sent to `url` once there is a place.
-    pub(super) fn ask(&self, url: &str, body: &impl Serialize, seed: Seed) -> Result<Value, String> {
+    pub(super) fn ask(&self, url: &str, body: &impl Serialize, seed: Seed) -> Result<Value, relign_http::Error> {
         let _place = self.place();
         let (started, limit) = (Instant::now(), self.asking.limit());
         self.count(|spent| spent.requests += 1);
@@ -105,10 +105,7 @@ impl Server {
             true
         };
         let answer = self.http.ask_again(url, body, seed, &mut rest);
-        answer.map_err(|error| {
-            self.count(|spent| spent.failed += 1);
-            error.to_string()
-        })
+        answer.inspect_err(|_| self.count(|spent| spent.failed += 1))
     }
 
     /// Notes what was spent.

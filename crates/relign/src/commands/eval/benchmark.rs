@@ -147,6 +147,9 @@ fn origin(asked: &Asked, generator: &Generator) -> anyhow::Result<Origin> {
         // Nobody outside can hash a server's weights: its address and the model's name stand for them.
         Source::Server(remote) => {
             engine.insert("name".to_owned(), remote.kind().to_owned());
+            if !remote.drop_params().is_empty() {
+                engine.insert("drop_params".to_owned(), remote.drop_params().join(","));
+            }
             sha256(format!("{} {}", remote.url(), remote.model()).as_bytes())
         }
     };
