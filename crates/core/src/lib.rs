@@ -6,9 +6,11 @@
 //! The one idea behind it is the reasoning [`Tree`]: a prompt is its root, everything a model or an
 //! environment says is a [`Node`], and training, search, evaluation and logs all read the same tree.
 
+pub mod bounds;
 mod device;
 mod environment;
 mod event;
+pub mod files;
 mod generate;
 mod recipe;
 mod registry;

@@ -3,6 +3,8 @@
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::bounds;
+
 /// One line of a folder's table: a name, the settings' schema (their documentation too) and how to
 /// build the thing from settings.
 ///
@@ -76,19 +78,23 @@ impl ConfigError {
 /// Reads settings strictly; the error names the path of what does not fit.
 ///
 /// # Errors
-/// On an unknown key or a value of the wrong type.
-pub fn parse<C: DeserializeOwned>(settings: Value) -> Result<C, ConfigError> {
-    serde_path_to_error::deserialize(settings).map_err(|error| {
+/// On an unknown key, a value of the wrong type or a count beyond its [bound](crate::bounds).
+pub fn parse<C: DeserializeOwned + schemars::JsonSchema>(settings: Value) -> Result<C, ConfigError> {
+    let beyond = bounds::beyond(&schema_of::<C>(), &settings).into_iter().next();
+    let read = serde_path_to_error::deserialize(settings).map_err(|error| {
         let path = error.path().to_string();
         let path = if path == "." { String::new() } else { path };
         ConfigError { path, message: error.into_inner().to_string() }
-    })
+    })?;
+    beyond.map_or(Ok(read), Err)
 }
 
-/// The JSON schema of `C`.
+/// The JSON schema of `C`, with the [bounds](crate::bounds) of its counts.
 #[must_use]
 pub fn schema_of<C: schemars::JsonSchema>() -> Value {
-    schemars::schema_for!(C).to_value()
+    let mut schema = schemars::schema_for!(C).to_value();
+    bounds::write(&mut schema);
+    schema
 }
 
 /// The entry called `name`, or an error that lists what there is and suggests the nearest.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::ConfigError;
+use crate::{ConfigError, bounds};
 
 /// How to sample one completion.
 ///
@@ -127,6 +127,8 @@ impl Sampling {
         for (token, bias) in &self.logit_bias {
             want(bias.is_finite(), &format!("logit_bias.{token}"), "a finite number", bias)?;
         }
+        let longest = bounds::most("max_tokens").unwrap_or(u64::MAX);
+        want(self.max_tokens as u64 <= longest, "max_tokens", &format!("at most {longest}"), &self.max_tokens)?;
         want(self.max_tokens > 0 || self.score_from.is_some(), "max_tokens", "at least 1", &self.max_tokens)?;
         let empty = self.stop.iter().any(String::is_empty);
         want(!empty, "stop", "strings with text in them", &"an empty one")?;

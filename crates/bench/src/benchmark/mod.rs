@@ -115,8 +115,8 @@ impl From<&Decoding> for Sampling {
     }
 }
 
-/// The most samples of an item: a definition, or a log of somebody else's, must not ask for all memory.
-pub(crate) const MOST_SAMPLES: u64 = 100_000;
+// A definition, or a log of somebody else's, must not ask for all memory.
+pub(crate) use relign_core::bounds::MOST_SAMPLES;
 
 fn sample() -> Section {
     Section { name: "sample".to_owned(), settings: Map::new() }

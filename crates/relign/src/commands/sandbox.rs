@@ -7,7 +7,9 @@ use anyhow::{Context, bail};
 use relign_tasks::sandbox::{Ending, Input, Language, Limits, Sandbox};
 use serde_json::json;
 
+use super::sampling::bounded;
 use super::say_json;
+use crate::console::{Out, note};
 use crate::usage::Usage;
 
 /// What `sandbox` was told.
@@ -25,13 +27,13 @@ pub(crate) struct Asked {
     #[arg(long, value_name = "S", default_value_t = 10.0)]
     idle_seconds: f64,
     /// Megabytes of memory
-    #[arg(long, value_name = "MB", default_value_t = 1024)]
+    #[arg(long, value_name = "MB", default_value_t = 1024, value_parser = bounded::<u64>("memory_mb"))]
     memory_mb: u64,
     /// Processes and threads at a time
-    #[arg(long, value_name = "N", default_value_t = 32)]
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = bounded::<u32>("processes"))]
     processes: u32,
     /// Kilobytes of output, and as many of errors
-    #[arg(long, value_name = "KB", default_value_t = 1024)]
+    #[arg(long, value_name = "KB", default_value_t = 1024, value_parser = bounded::<u64>("output_kb"))]
     output_kb: u64,
     /// The Python interpreter
     #[arg(long, value_name = "PROGRAM", default_value = "python3")]
@@ -85,9 +87,9 @@ pub(crate) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
             "stderr": String::from_utf8_lossy(&outcome.stderr),
         }))?;
     } else {
-        std::io::stdout().lock().write_all(&outcome.stdout)?;
-        std::io::stderr().lock().write_all(&outcome.stderr)?;
-        eprintln!("{verdict}: {}; {:.3} s of CPU time, {megabytes:.1} MB", outcome.ending, outcome.cpu.as_secs_f64());
+        Out.write_all(&outcome.stdout)?;
+        let _ = std::io::stderr().lock().write_all(&outcome.stderr);
+        note!("{verdict}: {}; {:.3} s of CPU time, {megabytes:.1} MB", outcome.ending, outcome.cpu.as_secs_f64());
     }
     if outcome.ending != Ending::Exit(0) {
         bail!("{}: {}", asked.file.display(), outcome.ending);

@@ -1,6 +1,6 @@
 //! What a recipe must be beyond its types.
 
-use relign_core::{ConfigError, Recipe, Sampling};
+use relign_core::{ConfigError, Recipe, Sampling, bounds, schema_of};
 use serde_json::Value;
 
 use super::{Fault, fault_of, nearest};
@@ -10,6 +10,10 @@ use crate::registry::{KINDS, Kind};
 pub(crate) fn check(recipe: &Recipe) -> Vec<Fault> {
     let mut faults = sampling(&recipe.sampling);
     faults.extend(numbers(recipe));
+    // Before anything is built with settings that are too large for it.
+    let value = serde_json::to_value(recipe).unwrap_or_default();
+    let beyond = bounds::beyond(&schema_of::<Recipe>(), &value).into_iter();
+    faults.extend(beyond.map(|ConfigError { path, message }| Fault::at(path, message)));
     named(&mut faults, "environment", &recipe.environment.name, "environment", &recipe.environment.settings);
     for (index, reward) in recipe.rewards.iter().enumerate() {
         // The environment's own score may be a part; it is no entry of the table.
@@ -23,7 +27,19 @@ pub(crate) fn check(recipe: &Recipe) -> Vec<Fault> {
     }
     named(&mut faults, "strategy", &recipe.strategy.name, "strategy", &recipe.strategy.settings);
     named(&mut faults, "algorithm", &recipe.algorithm.name, "algorithm", &recipe.algorithm.settings);
+    if faults.is_empty() {
+        faults.extend(together(recipe).err().map(|ConfigError { path, message }| Fault::at(path, message)));
+    }
+    faults.dedup_by(|a, b| a.path == b.path);
     faults
+}
+
+/// Refuses a step or a measurement that has more samples than can grow at once.
+fn together(recipe: &Recipe) -> Result<(), ConfigError> {
+    let strategy = relign_search::strategy(&recipe.strategy)?;
+    let each = format!("nodes of a task ({})", recipe.strategy.name);
+    bounds::together(&[("run.tasks", recipe.run.tasks as u64), (&each, strategy.samples() as u64)])?;
+    bounds::together(&[("eval.items", recipe.eval.items), ("eval.samples", recipe.eval.samples)])
 }
 
 /// Builds what a section names with its settings, for its errors alone.
