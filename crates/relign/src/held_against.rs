@@ -1,12 +1,11 @@
 //! Whether what a run is measured on stands among the tasks that it learns from.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
 use anyhow::Context;
 use relign_bench::contamination::{Counts, Index, Options, Overlap, Report, Text};
-use relign_core::{Environment, Recipe, Split, Task};
+use relign_core::{Environment, Recipe, Split, Task, files};
 use serde::Serialize;
 
 use crate::commands::contamination::against;
@@ -85,7 +84,7 @@ impl Found {
         let file = folder.join("contamination.jsonl");
         let mut lines = self.overlaps.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>()?;
         lines.push(serde_json::to_string(self)?);
-        fs::write(&file, lines.join("\n") + "\n").with_context(|| file.display().to_string())
+        files::write(&file, lines.join("\n") + "\n").with_context(|| file.display().to_string())
     }
 }
 

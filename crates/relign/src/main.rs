@@ -1,9 +1,12 @@
 //! `relign`: trains language models to reason, asks them and measures them.
 
+#![deny(clippy::print_stderr, reason = "it panics where stderr cannot be written; see `console`")]
+
 mod allocator;
 mod benchmarks;
 mod cli;
 mod commands;
+mod console;
 mod generator;
 mod held_against;
 mod judged;

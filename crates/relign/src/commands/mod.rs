@@ -4,6 +4,8 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
+use crate::console::Out;
+
 pub(crate) mod benchmark;
 pub(crate) mod chat;
 pub(crate) mod compare;
@@ -31,7 +33,7 @@ pub(crate) mod verify;
 /// Prints `text` and a line break on stdout. Unlike `println!`, a reader that went away is an error
 /// to pass on, not a panic.
 fn say(text: impl std::fmt::Display) -> io::Result<()> {
-    writeln!(io::stdout().lock(), "{text}")
+    writeln!(Out, "{text}")
 }
 
 /// Prints one JSON object as a line on stdout.

@@ -2,17 +2,21 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use anyhow::Context;
-use relign_core::{DataFile, Device, Environment, Estimate, Recipe, Reward, Schedule, Sink, Spent, Split, Tree, find};
+use relign_core::{
+    DataFile, Device, Environment, Estimate, Recipe, Reward, Schedule, Sink, Spent, Split, Tree, files, find,
+};
 use relign_search::STRATEGIES;
 use relign_train::{ALGORITHMS, Algorithm, Outcome, Progress, Run, Saved, Trainer, TrainerOptions};
 use serde::Serialize;
 
 use super::{say, say_json};
+use crate::console::note;
 use crate::held_against::Found;
 use crate::judged;
 use crate::loaded::{Compute, Loaded, Read, engine, kind_name, weights_hash};
@@ -80,15 +84,15 @@ pub(crate) fn run(asked: &Asked) -> anyhow::Result<()> {
     let contamination = Found::of(&recipe, environment.as_ref())?;
     let progress = prepare(&folder, &recipe, &saved, asked.resume)?;
     let _lock = lock(&folder)?;
-    contamination.lines().for_each(|line| eprintln!("{line}"));
+    contamination.lines().for_each(|line| note!("{line}"));
     contamination.write(&folder)?;
-    eprintln!("loading {}", recipe.model.path);
+    note!("loading {}", recipe.model.path);
     let arguments = recipe.model.chat_template_kwargs.clone().into_iter().collect();
     let loaded = Loaded::open(&recipe.model.path, compute, recipe.run.context)?;
     let Loaded { path, policy, tokenizer } = loaded.with_arguments(arguments).context("model.chat_template_kwargs")?;
     let hash = weights_hash(&path)?;
     let kind = policy.kind();
-    eprintln!(
+    note!(
         "{}: {:.0} M weights, computing on {} in {} on {} threads",
         path.display(),
         policy.parameters().iter().map(|p| p.master.numel()).sum::<usize>() as f64 / 1e6,
@@ -121,8 +125,9 @@ pub(crate) fn run(asked: &Asked) -> anyhow::Result<()> {
         Box::new(TensorBoard::create(&folder, progress.step)?),
         Box::new(Terminal::new()),
     ];
+    let failure = Rc::default();
     if asked.json {
-        sinks.push(Box::new(Stdout));
+        sinks.push(Box::new(Stdout::new(Arc::clone(&interrupt), Rc::clone(&failure))));
     }
     let mut sinks = Sinks(sinks);
     let outcome = Run {
@@ -143,6 +148,12 @@ pub(crate) fn run(asked: &Asked) -> anyhow::Result<()> {
     let mut summary = summarise(&recipe, &folder, &outcome, seconds, path, hash, environment.data(), kind_name(kind))?;
     (summary.judging, summary.contamination) = (sampler.spent(), contamination);
     write_summary(&folder, &summary)?;
+    if let Some(error) = failure.take() {
+        if outcome.interrupted {
+            interrupted(&folder, &outcome, &asked.recipe);
+        }
+        return Err(error.into());
+    }
     report(&recipe, &folder, &outcome, &summary, &asked.recipe, asked.json)
 }
 
@@ -202,8 +213,7 @@ fn prepare(folder: &Path, recipe: &Recipe, saved: &Saved, resume: bool) -> anyho
 
 /// Writes a run's recipe, whole or not at all: a kill must not leave half a recipe that nothing can resume.
 fn write_recipe(file: &Path, text: &str) -> anyhow::Result<()> {
-    let part = file.with_extension("toml.part");
-    fs::write(&part, text).and_then(|()| fs::rename(&part, file)).with_context(|| file.display().to_string())
+    files::write(file, text).with_context(|| file.display().to_string())
 }
 
 /// Whether a recipe is that of the run in `before` with more steps and no other change. The steps so far are what they would
@@ -218,9 +228,9 @@ fn extends(file: &Path, before: &str, recipe: &Recipe, text: &str) -> bool {
         return false;
     }
     let done = shorter.run.steps;
-    eprintln!("--resume: {steps} steps instead of {done}");
+    note!("--resume: {steps} steps instead of {done}");
     if recipe.optimizer.schedule != Schedule::Constant {
-        eprintln!(
+        note!(
             "the learning rate's schedule now ends with step {steps}; the steps so far followed one that ended with step {done}"
         );
     }
@@ -298,7 +308,7 @@ fn summarise(
 
 fn write_summary(folder: &Path, summary: &Summary) -> anyhow::Result<()> {
     let file = folder.join("summary.json");
-    fs::write(&file, serde_json::to_string_pretty(summary)? + "\n").with_context(|| file.display().to_string())
+    files::write(&file, serde_json::to_string_pretty(summary)? + "\n").with_context(|| file.display().to_string())
 }
 
 /// Where tasks come from and what judges the answers, ready to: what is missing is said before anything is loaded.
@@ -317,6 +327,13 @@ fn before_and_after(folder: &Path, steps: u64) -> Option<(Vec<Tree>, Vec<Tree>)>
     Some((read(0)?, read(steps)?))
 }
 
+/// How an interrupted run is gone on with.
+fn interrupted(folder: &Path, outcome: &Outcome, file: &Path) {
+    let here = folder.display();
+    note!("interrupted after step {}; everything is saved in {here}", outcome.progress.step);
+    note!("go on with: relign train {} --out {here} --resume", file.display());
+}
+
 fn report(
     recipe: &Recipe,
     folder: &Path,
@@ -327,8 +344,7 @@ fn report(
 ) -> anyhow::Result<()> {
     let here = folder.display();
     if outcome.interrupted {
-        eprintln!("interrupted after step {}; everything is saved in {here}", outcome.progress.step);
-        eprintln!("go on with: relign train {} --out {here} --resume", file.display());
+        interrupted(folder, outcome, file);
         if json {
             say_json(summary)?;
         }

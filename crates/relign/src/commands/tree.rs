@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use relign_core::{Author, NodeId, Tree, Verdict};
+use relign_core::{Author, NodeId, Tree, Verdict, files};
 use serde_json::{Value, json};
 
 use super::{say, say_json};
@@ -29,7 +29,7 @@ pub(crate) struct Asked {
     #[arg(long, value_name = "ID")]
     task: Option<String>,
     /// The most trees shown [default: 3; 100 on a page]
-    #[arg(long, value_name = "N", value_parser = super::sampling::at_least_one)]
+    #[arg(long, value_name = "N", value_parser = super::sampling::bounded::<usize>("limit"))]
     limit: Option<usize>,
 }
 
@@ -44,7 +44,7 @@ pub(crate) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
         }));
     }
     if let Some(out) = &asked.html {
-        std::fs::write(out, page(&trees)?).with_context(|| out.display().to_string())?;
+        files::write(out, page(&trees)?).with_context(|| out.display().to_string())?;
     }
     for tree in &trees {
         if as_json {

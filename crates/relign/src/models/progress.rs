@@ -4,11 +4,13 @@ use std::io::IsTerminal;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::console::note;
+
 /// A bar of bytes, `have` of which are there. Off a terminal it is one line that says what is fetched.
 pub(super) fn bytes(what: &str, total: Option<u64>, have: u64) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         let size = total.map(|total| format!(" ({:.1} MB)", total as f64 / 1e6)).unwrap_or_default();
-        eprintln!("fetching {what}{size}");
+        note!("fetching {what}{size}");
         return ProgressBar::hidden();
     }
     let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr());

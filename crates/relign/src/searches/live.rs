@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Total;
+use crate::console::note;
 use crate::sinks::terminal::estimate;
 
 /// Time between two lines where stderr is no terminal.
@@ -74,7 +75,7 @@ impl Live {
             Some(bar) => bar.set_message(line),
             None if self.said.elapsed() > PAUSE => {
                 self.said = Instant::now();
-                eprintln!("{}/{} searches  {line}", self.tasks.1, self.tasks.0);
+                note!("{}/{} searches  {line}", self.tasks.1, self.tasks.0);
             }
             None => {}
         }

@@ -9,6 +9,8 @@ use super::cache::Repo;
 use super::client::{Client, Refused};
 use super::{Hub, Id, Kind};
 
+use crate::console::note;
+
 /// Which of a data set's files are wanted.
 type Choose<'a> = &'a dyn Fn(&[String]) -> Result<Vec<String>, String>;
 
@@ -38,7 +40,7 @@ impl Hub {
             Err(Refused::Answer(error)) => return Err(error),
             Err(Refused::Unreachable(error)) => {
                 let Ok(fetched) = self.cached_data(&repo, &id, choose) else { return Err(error) };
-                eprintln!("{error:#}; using what was fetched before");
+                note!("{error:#}; using what was fetched before");
                 return Ok(fetched);
             }
         };

@@ -1,0 +1,60 @@
+//! What is written to stdout and stderr, and what becomes of it where nobody reads or a disk is full.
+
+use std::io::{self, Write};
+
+/// Writes a line on stderr, formatted as by `eprintln!`. That nobody can read it is no reason to stop: messages are for
+/// whoever looks, results go to stdout and to files.
+macro_rules! note {
+    ($($what:tt)*) => { $crate::console::write_note(format_args!($($what)*)) };
+}
+
+pub(crate) use note;
+
+/// What [`note!`] does.
+pub(crate) fn write_note(line: std::fmt::Arguments<'_>) {
+    // The test harness shows what goes through the macro of a test that failed, and nothing of the others.
+    #[cfg(test)]
+    #[allow(clippy::print_stderr)]
+    {
+        eprintln!("{line}");
+    }
+    #[cfg(not(test))]
+    {
+        let _ = writeln!(io::stderr().lock(), "{line}");
+    }
+}
+
+/// The reader of our output went away (`relign list | head`): no failure of ours.
+#[derive(Debug, thiserror::Error)]
+#[error("stdout: its reader went away")]
+pub(crate) struct ReaderGone;
+
+/// Stdout, whose errors say that they are its own.
+pub(crate) struct Out;
+
+fn own(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::BrokenPipe => io::Error::new(io::ErrorKind::BrokenPipe, ReaderGone),
+        kind => io::Error::new(kind, format!("stdout: {error}")),
+    }
+}
+
+impl Write for Out {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        io::stdout().lock().write(bytes).map_err(own)
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        io::stdout().lock().write_all(bytes).map_err(own)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stdout().lock().flush().map_err(own)
+    }
+}
+
+/// Whether `error` comes of a reader of stdout that went away.
+pub(crate) fn is_reader_gone(error: &anyhow::Error) -> bool {
+    let causes = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
+    causes.filter_map(io::Error::get_ref).any(|inner| inner.is::<ReaderGone>())
+}
