@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::ConfigError;
 
 /// The most nodes of the trees that grow at once: samples of a step of training, of a measurement, of a search.
-pub const MOST_NODES: u64 = 1 << 22;
+pub const MOST_NODES: u64 = 1 << 20;
 
 /// The most tokens of a text or a batch.
 const TOKENS: u64 = 1 << 24;
@@ -46,8 +46,8 @@ const BOUNDS: &[(&str, u64)] = &[
     ("times", ALTERNATIVES),
     ("at_once", ALTERNATIVES),
     ("most", ALTERNATIVES),
-    ("simulations", 1_000_000),
-    ("iterations", 1_000_000),
+    ("simulations", 1 << 18),
+    ("iterations", 1 << 18),
     ("thinking", TOKENS),
     ("answer_tokens", TOKENS),
     // Tokens of a tree, which stays in memory.
@@ -203,12 +203,12 @@ mod tests {
 
     #[test]
     fn a_product_is_bounded_without_overflow() {
-        assert!(together(&[("a", 1 << 11), ("b", 1 << 11)]).is_ok());
-        for counts in [[("a", (1 << 11) + 1), ("b", 1 << 11)], [("a", u64::MAX), ("b", u64::MAX)]] {
+        assert!(together(&[("a", 1 << 10), ("b", 1 << 10)]).is_ok());
+        for counts in [[("a", (1 << 10) + 1), ("b", 1 << 10)], [("a", u64::MAX), ("b", u64::MAX)]] {
             let error = together(&counts).unwrap_err().to_string();
             let given = format!("got {} x {}", counts[0].1, counts[1].1);
             assert!(
-                error.starts_with("a: expected a x b to be at most 4194304, ") && error.ends_with(&given),
+                error.starts_with("a: expected a x b to be at most 1048576, ") && error.ends_with(&given),
                 "{error}"
             );
         }

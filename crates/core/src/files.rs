@@ -19,9 +19,10 @@ pub fn write(path: &Path, text: impl AsRef<[u8]>) -> io::Result<()> {
 /// Those of `make`, and if a file cannot be made or renamed.
 pub fn write_with(path: &Path, make: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     // A device, such as /dev/stdout, is written to as it is.
-    if fs::metadata(path).is_ok_and(|there| !there.is_file()) {
+    if path.starts_with("/dev") && fs::metadata(path).is_ok_and(|there| !there.is_file() && !there.is_dir()) {
         return make(&mut fs::OpenOptions::new().write(true).open(path)?);
     }
+    expect_plain(path)?;
     // A link stays a link, to a new file.
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -42,11 +43,48 @@ pub fn write_with(path: &Path, make: impl FnOnce(&mut File) -> io::Result<()>) -
     })
 }
 
-/// Whether `path` is a file, or a link to one: of a pipe, a socket or a device that lies in a folder, nothing can be
-/// expected, and reading it may never end.
-#[must_use]
-pub fn is_plain(path: &Path) -> bool {
-    fs::metadata(path).is_ok_and(|there| there.is_file())
+/// Refuses what is there and no file, nor a link to one: opening a pipe, or reading a device, may never end.
+///
+/// # Errors
+/// With what it is. That nothing is there is no error.
+pub fn expect_plain(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::FileTypeExt;
+    let Ok(kind) = fs::metadata(path).map(|there| there.file_type()) else { return Ok(()) };
+    let got = match kind {
+        kind if kind.is_file() => return Ok(()),
+        kind if kind.is_dir() => "a folder",
+        kind if kind.is_fifo() => "a pipe",
+        kind if kind.is_socket() => "a socket",
+        _ => "a device",
+    };
+    Err(io::Error::new(io::ErrorKind::InvalidInput, format!("expected a file, got {got}")))
+}
+
+/// Like [`fs::read`], of a file alone: for what lies in a folder under a name that anything may have.
+///
+/// # Errors
+/// If it cannot be read, or is no file.
+pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    expect_plain(path)?;
+    fs::read(path)
+}
+
+/// Like [`fs::read_to_string`], of a file alone.
+///
+/// # Errors
+/// If it cannot be read, is no file or no UTF-8.
+pub fn read_to_string(path: &Path) -> io::Result<String> {
+    expect_plain(path)?;
+    fs::read_to_string(path)
+}
+
+/// Like [`File::open`], of a file alone.
+///
+/// # Errors
+/// If it cannot be read, or is no file.
+pub fn open(path: &Path) -> io::Result<File> {
+    expect_plain(path)?;
+    File::open(path)
 }
 
 #[cfg(test)]

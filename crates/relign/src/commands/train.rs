@@ -185,7 +185,7 @@ fn prepare(folder: &Path, recipe: &Recipe, saved: &Saved, resume: bool) -> anyho
     let file = folder.join("recipe.toml");
     let text = recipe_file::write(recipe)?;
     if resume {
-        let before = fs::read_to_string(&file)
+        let before = files::read_to_string(&file)
             .map_err(|error| Usage(format!("--resume: {}: {error}; expected a run's folder", file.display())))?;
         if extends(&file, &before, recipe, &text) {
             write_recipe(&file, &text)?;
@@ -240,6 +240,7 @@ fn extends(file: &Path, before: &str, recipe: &Recipe, text: &str) -> bool {
 /// Keeps a second process out of the folder while this one lives.
 pub(crate) fn lock(folder: &Path) -> anyhow::Result<File> {
     let path = folder.join(".lock");
+    files::expect_plain(&path).with_context(|| path.display().to_string())?;
     let file = File::create(&path).with_context(|| path.display().to_string())?;
     match file.try_lock() {
         Ok(()) => Ok(file),

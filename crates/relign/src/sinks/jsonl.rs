@@ -109,6 +109,7 @@ fn about(path: &Path, error: &io::Error) -> io::Error {
 }
 
 fn open_for_append(path: &Path) -> io::Result<File> {
+    files::expect_plain(path).map_err(|error| about(path, &error))?;
     OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
 }
 
@@ -177,7 +178,7 @@ pub(crate) fn evaluations(folder: &Path) -> io::Result<Vec<Evaluation>> {
 }
 
 fn read_lines<T: for<'a> Deserialize<'a>>(path: &Path) -> io::Result<Vec<T>> {
-    match std::fs::read_to_string(path) {
+    match files::read_to_string(path) {
         Ok(text) => Ok(text.lines().map_while(|line| serde_json::from_str(line).ok()).collect()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(about(path, &error)),
@@ -199,7 +200,7 @@ pub(crate) fn write_trees(path: &Path, trees: &[Tree]) -> io::Result<()> {
 
 /// The trees in a file that [`write_trees`] or a run made.
 pub(crate) fn read_trees(path: &Path) -> io::Result<Vec<Tree>> {
-    let reader = BufReader::new(zstd::Decoder::new(File::open(path).map_err(|e| about(path, &e))?)?);
+    let reader = BufReader::new(zstd::Decoder::new(files::open(path).map_err(|e| about(path, &e))?)?);
     reader.lines().map(|line| Ok(serde_json::from_str(&line?)?)).collect()
 }
 

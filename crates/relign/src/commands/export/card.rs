@@ -195,13 +195,14 @@ fn data(out: &mut String, facts: &Facts) {
 
 fn contamination(out: &mut String, found: Option<&Contamination>) {
     out.push_str("## Contamination\n\n");
-    let Some(Contamination { texts, words, run, benchmarks }) = found else {
+    let Some(Contamination { texts, tasks, words, run, benchmarks }) = found else {
         out.push_str("Nobody recorded whether benchmark items stand in the training data (`relign contamination` looks for them).\n\n");
         return;
     };
+    let of = if tasks > texts { format!(" (of {tasks}, spread evenly)") } else { String::new() };
     let _ = writeln!(
         out,
-        "{texts} training texts of {words} words were searched for benchmark items.\n\n\
+        "{texts} training texts{of} of {words} words were searched for benchmark items.\n\n\
          | benchmark | items | the same words | nearly | a run of {run} words | too short to tell |\n|---|---|---|---|---|---|"
     );
     for (name, counts) in benchmarks {

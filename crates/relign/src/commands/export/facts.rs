@@ -42,6 +42,9 @@ pub(super) struct Summary {
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Contamination {
     pub(super) texts: u64,
+    /// Of how many, where not all were looked through.
+    #[serde(default)]
+    pub(super) tasks: u64,
     pub(super) words: u64,
     pub(super) run: u64,
     pub(super) benchmarks: BTreeMap<String, Counts>,

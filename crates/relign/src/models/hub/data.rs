@@ -76,6 +76,8 @@ fn list(root: &Path, folder: &Path, names: &mut Vec<String>) -> std::io::Result<
         let path: PathBuf = entry?.path();
         if path.is_dir() {
             list(root, &path, names)?;
+        } else if !path.is_file() {
+            // A pipe or a device holds no rows, and reading it may never end.
         } else if let Ok(name) = path.strip_prefix(root) {
             names.push(name.to_string_lossy().into_owned());
         }
