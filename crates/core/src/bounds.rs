@@ -32,6 +32,7 @@ const BOUNDS: &[(&str, u64)] = &[
     ("context", TOKENS),
     ("items", 1_000_000),
     ("samples", MOST_SAMPLES),
+    ("examples", 1000),
     ("max_tokens", TOKENS),
     // Of strategies and scorers.
     ("n", MOST_SAMPLES),

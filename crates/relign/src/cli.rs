@@ -14,7 +14,8 @@ pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse(); // exits with 2 and an explanation where the call is wrong
     let json = cli.json;
     // What has no line break at its end is still to be written, and may fail to be.
-    let outcome = cli.command.run(json).and_then(|()| Ok(std::io::Write::flush(&mut console::Out)?));
+    let outcome = console::within_memory(|| cli.command.run(json));
+    let outcome = outcome.and_then(|()| Ok(std::io::Write::flush(&mut console::Out)?));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if console::is_reader_gone(&error) => ExitCode::SUCCESS,

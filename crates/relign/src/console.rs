@@ -53,6 +53,27 @@ impl Write for Out {
     }
 }
 
+/// Runs `work`; where libtorch panics for want of memory, that is an error with what was asked for. Any other panic goes on.
+///
+/// # Errors
+/// Those of `work`, and want of memory.
+pub(crate) fn within_memory<T>(work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    let usual = std::panic::take_hook();
+    // Whoever catches it says it once, and no trace of ours says more.
+    std::panic::set_hook(Box::new(move |info| {
+        if info.payload_as_str().and_then(relign_model::out_of_memory).is_none() {
+            usual(info);
+        }
+    }));
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+        match text.and_then(relign_model::out_of_memory) {
+            Some(what) => Err(anyhow::anyhow!(what)),
+            None => std::panic::resume_unwind(panic),
+        }
+    })
+}
+
 /// Whether `error` comes of a reader of stdout that went away.
 pub(crate) fn is_reader_gone(error: &anyhow::Error) -> bool {
     let causes = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());

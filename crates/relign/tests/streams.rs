@@ -98,3 +98,23 @@ fn a_wrong_call_keeps_its_status_where_stderr_cannot_be_written() {
         assert_eq!(relign(&["explain", "nothing-of-the-kind"]).stderr(stderr).status().unwrap().code(), Some(2));
     }
 }
+
+/// Somewhere between too little to start with and plenty, memory runs out while a model is at work: libtorch's panic and its
+/// C++ trace reach nobody.
+#[test]
+fn memory_that_cannot_be_had_is_an_error_in_words() {
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../model/tests/fixtures/tiny-llama");
+    let limited = |megabytes: u64| {
+        let mut command = Command::new("bash");
+        let script =
+            format!("ulimit -v {}; exec \"$0\" generate --model \"$1\" --prompt a --max-tokens 4", megabytes << 10);
+        command.arg("-c").arg(script).arg(env!("CARGO_BIN_EXE_relign")).arg(&model).env("OMP_NUM_THREADS", "1");
+        command.stdin(Stdio::null()).output().unwrap()
+    };
+    for megabytes in (1200..2400).step_by(100) {
+        let output = limited(megabytes);
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!errors.contains("DefaultCPUAllocator") && !errors.contains("frame #"), "{megabytes} MB: {errors}");
+    }
+    assert!(limited(16_000).status.success());
+}

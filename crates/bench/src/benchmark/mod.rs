@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use relign_core::{RewardSection, Sampling, Section};
+use relign_core::{RewardSection, Sampling, Section, bounds, schema_of};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -169,6 +169,10 @@ impl Benchmark {
         }
         if self.samples == 0 || self.samples > MOST_SAMPLES {
             return Err(format!("samples: expected 1 to {MOST_SAMPLES}, got {}", self.samples));
+        }
+        let value = serde_json::to_value(self).map_err(|error| error.to_string())?;
+        if let Some(beyond) = bounds::beyond(&schema_of::<Self>(), &value).into_iter().next() {
+            return Err(beyond.to_string());
         }
         if self.items == Some(0) {
             return Err("items: expected at least 1, got 0".to_owned());
