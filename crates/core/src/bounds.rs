@@ -103,15 +103,13 @@ pub fn beyond(schema: &Value, value: &Value) -> Vec<ConfigError> {
 
 fn look(root: &Value, schema: &Value, value: &Value, path: &str, errors: &mut Vec<ConfigError>) {
     let below = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
-    if let (Some(most), Some(got)) = (schema.get("maximum").and_then(Value::as_u64), value.as_u64()) {
-        if got > most {
-            errors.push(ConfigError::at(path, format!("expected at most {most}, got {got}")));
-        }
+    let most = schema.get("maximum").and_then(Value::as_u64);
+    if let Some((most, got)) = most.zip(value.as_u64()).filter(|(most, got)| got > most) {
+        errors.push(ConfigError::at(path, format!("expected at most {most}, got {got}")));
     }
-    if let Some(target) = schema.get("$ref").and_then(Value::as_str) {
-        if let Some(target) = root.pointer(target.trim_start_matches('#')) {
-            look(root, target, value, path, errors);
-        }
+    let target = schema.get("$ref").and_then(Value::as_str).map(|target| target.trim_start_matches('#'));
+    if let Some(target) = target.and_then(|target| root.pointer(target)) {
+        look(root, target, value, path, errors);
     }
     for key in ["allOf", "anyOf", "oneOf"] {
         for option in schema.get(key).and_then(Value::as_array).into_iter().flatten() {

@@ -60,22 +60,53 @@ impl Write for Out {
 pub(crate) fn within_memory<T>(work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
     let usual = std::panic::take_hook();
     // Whoever catches it says it once, and no trace of ours says more.
-    std::panic::set_hook(Box::new(move |info| {
-        if info.payload_as_str().and_then(relign_model::out_of_memory).is_none() {
+    std::panic::set_hook(Box::new(move |info| match info.payload_as_str().and_then(relign_model::out_of_memory) {
+        Some(what) => *lacked() = Some(what),
+        // What waits for a thread that panicked says this and no more.
+        None if info.payload_as_str() == Some("a scoped thread panicked") && lacked().is_some() => {}
+        None => {
+            lacked().take();
             usual(info);
         }
     }));
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-        match text.and_then(relign_model::out_of_memory) {
-            Some(what) => Err(anyhow::anyhow!(what)),
-            None => std::panic::resume_unwind(panic),
-        }
+    let lack = || lacked().take();
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or_else(|panic| match lack() {
+        Some(what) => Err(anyhow::anyhow!(what)),
+        None => std::panic::resume_unwind(panic),
     })
+}
+
+/// What memory was asked for in vain, the last time that it was.
+fn lacked() -> std::sync::MutexGuard<'static, Option<String>> {
+    static LACKED: std::sync::Mutex<Option<String>> = std::sync::Mutex::new(None);
+    LACKED.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// Whether `error` comes of a reader of stdout that went away.
 pub(crate) fn is_reader_gone(error: &anyhow::Error) -> bool {
     let causes = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
     causes.filter_map(io::Error::get_ref).any(|inner| inner.is::<ReaderGone>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn want_of_memory_is_an_error_from_whatever_thread_it_comes() {
+        let ask = || {
+            let (kind, device) = (relign_model::Kind::Float, relign_model::Device::Cpu);
+            relign_model::Tensor::empty([1_i64 << 46], (kind, device));
+        };
+        let scoped = || std::thread::scope(|scope| drop(scope.spawn(ask)));
+        for work in [&ask as &dyn Fn(), &scoped] {
+            let error = within_memory(|| {
+                work();
+                Ok(())
+            })
+            .unwrap_err();
+            assert!(error.to_string().starts_with("out of memory: asked for "), "{error}");
+        }
+        assert_eq!(within_memory(|| Ok(3)).unwrap(), 3);
+    }
 }

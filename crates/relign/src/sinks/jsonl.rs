@@ -232,11 +232,11 @@ impl Sink for Stdout {
             Event::Started { .. } | Event::Progress { .. } | Event::Tree(_) => return Ok(()),
         };
         let mut failure = self.failure.borrow_mut();
-        if failure.is_none() {
-            if let Err(error) = writeln!(Out, "{value}") {
-                *failure = Some(error);
-                self.interrupt.store(true, Ordering::Relaxed);
-            }
+        if failure.is_none()
+            && let Err(error) = writeln!(Out, "{value}")
+        {
+            *failure = Some(error);
+            self.interrupt.store(true, Ordering::Relaxed);
         }
         Ok(())
     }
