@@ -1,6 +1,5 @@
 //! One line per algorithm, reward, environment or strategy.
 
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::bounds;
@@ -64,7 +63,7 @@ pub struct ConfigError {
 impl ConfigError {
     /// An error about the setting at `path`.
     pub fn at(path: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { path: path.into(), message: message.into() }
+        Self { path: path.into(), message: crate::without_secrets(&crate::settings::brief_numbers(&message.into())) }
     }
 
     /// The same error, seen from the table `section` that holds the settings.
@@ -73,20 +72,6 @@ impl ConfigError {
         self.path = if self.path.is_empty() { section.to_owned() } else { format!("{section}.{}", self.path) };
         self
     }
-}
-
-/// Reads settings strictly; the error names the path of what does not fit.
-///
-/// # Errors
-/// On an unknown key, a value of the wrong type or a count beyond its [bound](crate::bounds).
-pub fn parse<C: DeserializeOwned + schemars::JsonSchema>(settings: Value) -> Result<C, ConfigError> {
-    let beyond = bounds::beyond(&schema_of::<C>(), &settings).into_iter().next();
-    let read = serde_path_to_error::deserialize(settings).map_err(|error| {
-        let path = error.path().to_string();
-        let path = if path == "." { String::new() } else { path };
-        ConfigError { path, message: error.into_inner().to_string() }
-    })?;
-    beyond.map_or(Ok(read), Err)
 }
 
 /// The JSON schema of `C`, with the [bounds](crate::bounds) of its counts.

@@ -138,6 +138,21 @@ impl Sampling {
         want(top <= most, "top_logprobs", &format!("at most {most}"), &top)
     }
 
+    /// Whether the tokens that the settings name stand in a vocabulary of `vocab` tokens.
+    ///
+    /// # Errors
+    /// The first that does not.
+    pub fn check_ids(&self, vocab: usize) -> Result<(), ConfigError> {
+        for (name, id) in
+            [("logit_bias", self.logit_bias.keys().next_back()), ("stop_tokens", self.stop_tokens.iter().max())]
+        {
+            if let Some(id) = id.filter(|id| **id as usize >= vocab) {
+                return Err(ConfigError::at(name, format!("expected ids below {vocab}, got {id}")));
+            }
+        }
+        Ok(())
+    }
+
     /// Every setting that makes the tokens come from another distribution than `softmax(logits / temperature)`, with
     /// the value that would not. A loss that knows the temperature alone differentiates another distribution than was
     /// sampled from wherever this is not empty.

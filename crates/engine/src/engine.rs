@@ -407,8 +407,8 @@ impl Engine {
         if let Err(error) = sampling.check() {
             return invalid(error.to_string());
         }
-        if let Some((token, _)) = sampling.logit_bias.iter().find(|(token, _)| **token as usize >= self.vocab) {
-            return invalid(format!("logit_bias: expected ids below {}, got {token}", self.vocab));
+        if let Err(error) = sampling.check_ids(self.vocab) {
+            return invalid(error.to_string());
         }
         if let Some(from) = sampling.score_from.filter(|&from| from > prompt.len()) {
             return invalid(format!("score_from: expected at most the prompt's length, {}, got {from}", prompt.len()));
