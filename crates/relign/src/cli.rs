@@ -11,7 +11,14 @@ use crate::usage::Usage;
 /// Reads the arguments, runs the command and says what went wrong.
 pub(crate) fn main() -> ExitCode {
     relign_tasks::data::set_hub(Box::new(crate::models::hub::fetch_data));
-    let cli = Cli::parse(); // exits with 2 and an explanation where the call is wrong
+    // Exits with 2 and an explanation where the call is wrong, in colours unless it repeats what would act on a terminal.
+    let cli = Cli::try_parse().unwrap_or_else(|error| {
+        if std::env::args_os().any(|word| word.to_string_lossy().contains(relign_core::is_control)) {
+            note!("{error}");
+            std::process::exit(error.exit_code());
+        }
+        error.exit()
+    });
     let json = cli.json;
     // What has no line break at its end is still to be written, and may fail to be.
     let outcome = console::within_memory(|| cli.command.run(json));
@@ -20,7 +27,7 @@ pub(crate) fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if console::is_reader_gone(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            let usage = error.downcast_ref::<Usage>().is_some();
+            let usage = error.is::<Usage>() || error.is::<relign_core::ConfigError>();
             note!("error: {error:#}");
             ExitCode::from(if usage { 2 } else { 1 })
         }

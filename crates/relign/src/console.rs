@@ -1,6 +1,9 @@
 //! What is written to stdout and stderr, and what becomes of it where nobody reads or a disk is full.
 
-use std::io::{self, Write};
+use std::borrow::Cow;
+use std::io::{self, IsTerminal, Write};
+
+use relign_core::{is_control, without_secrets};
 
 /// Writes a line on stderr, formatted as by `eprintln!`. That nobody can read it is no reason to stop: messages are for
 /// whoever looks, results go to stdout and to files.
@@ -12,6 +15,8 @@ pub(crate) use note;
 
 /// What [`note!`] does.
 pub(crate) fn write_note(line: std::fmt::Arguments<'_>) {
+    let line = without_secrets(&line.to_string());
+    let line = visible(&line);
     // The test harness shows what goes through the macro of a test that failed, and nothing of the others.
     #[cfg(test)]
     #[allow(clippy::print_stderr)]
@@ -22,6 +27,43 @@ pub(crate) fn write_note(line: std::fmt::Arguments<'_>) {
     {
         let _ = writeln!(io::stderr().lock(), "{line}");
     }
+}
+
+/// Text as a terminal shows it: [controls](is_control) but line breaks and tabs are spelled (`\u{1b}`), so that nothing
+/// which a model, a server or a file says acts on the terminal. All that the program writes for people goes through here.
+pub(crate) fn visible(text: &str) -> Cow<'_, str> {
+    let acts = |c: char| is_control(c) && !matches!(c, '\n' | '\t');
+    if !text.contains(acts) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if acts(c) { out.extend(c.escape_unicode()) } else { out.push(c) }
+    }
+    Cow::Owned(out)
+}
+
+/// `value` as one line of JSON, in which [controls](is_control) are escaped, too.
+pub(crate) fn json_line(value: &impl serde::Serialize) -> serde_json::Result<String> {
+    let text = serde_json::to_string(value)?;
+    if !text.contains(is_control) {
+        return Ok(text);
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if is_control(c) {
+            // In JSON only strings hold them.
+            out.extend(c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")));
+        } else {
+            out.push(c);
+        }
+    }
+    Ok(out)
+}
+
+/// Text of a model as stdout takes it: as it is where stdout is a file or a pipe, else [`visible`].
+pub(crate) fn for_stdout(text: &str) -> Cow<'_, str> {
+    if io::stdout().is_terminal() { visible(text) } else { Cow::Borrowed(text) }
 }
 
 /// The reader of our output went away (`relign list | head`): no failure of ours.
@@ -108,5 +150,25 @@ mod tests {
             assert!(error.to_string().starts_with("out of memory: asked for "), "{error}");
         }
         assert_eq!(within_memory(|| Ok(3)).unwrap(), 3);
+    }
+
+    #[test]
+    fn nothing_that_acts_on_a_terminal_reaches_it() {
+        for (text, expected) in [
+            ("plain, 1\t2\n3 \u{e9} \u{1f469}\u{200d}\u{1f52c}", None),
+            ("\u{1b}]52;c;eA==\u{7}", Some("\\u{1b}]52;c;eA==\\u{7}")),
+            ("\u{9b}2J\u{90}q\u{9c}", Some("\\u{9b}2J\\u{90}q\\u{9c}")),
+            ("a\rb\u{8}\u{7f}\0", Some("a\\u{d}b\\u{8}\\u{7f}\\u{0}")),
+            ("\u{202e}evil\u{2066}\u{2028}\u{feff}", Some("\\u{202e}evil\\u{2066}\\u{2028}\\u{feff}")),
+            ("\u{e0041}", Some("\\u{e0041}")),
+        ] {
+            assert_eq!(visible(text), expected.unwrap_or(text));
+            let line = json_line(&text).unwrap();
+            assert!(!line.contains(is_control), "{line:?}");
+            assert_eq!(serde_json::from_str::<String>(&line).unwrap(), text);
+        }
+        for c in ('\0'..='\u{ffff}').filter(|&c| is_control(c) && !matches!(c, '\n' | '\t')) {
+            assert!(!visible(&format!("a{c}b")).contains(is_control), "{c:?}");
+        }
     }
 }

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::sampling::SamplingArgs;
 use super::{say, say_json};
-use crate::console::{Out, note};
+use crate::console::{Out, for_stdout, note};
 use crate::generator::{Generator, ServerArgs, Source};
 
 /// What `chat` was told.
@@ -81,7 +81,7 @@ pub(crate) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
 }
 
 fn print(text: &str) -> io::Result<()> {
-    Out.write_all(text.as_bytes())?;
+    Out.write_all(for_stdout(text).as_bytes())?;
     Out.flush()
 }
 

@@ -1,6 +1,6 @@
 //! `relign sandbox`: a program that nobody trusts.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::sampling::bounded;
 use super::say_json;
-use crate::console::{Out, note};
+use crate::console::{Out, note, visible};
 use crate::usage::Usage;
 
 /// What `sandbox` was told.
@@ -87,8 +87,16 @@ pub(crate) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
             "stderr": String::from_utf8_lossy(&outcome.stderr),
         }))?;
     } else {
-        Out.write_all(&outcome.stdout)?;
-        let _ = std::io::stderr().lock().write_all(&outcome.stderr);
+        let shown = |bytes: &[u8]| visible(&String::from_utf8_lossy(bytes)).into_owned().into_bytes();
+        let (mut out, mut err) = (outcome.stdout, outcome.stderr);
+        if std::io::stdout().is_terminal() {
+            out = shown(&out);
+        }
+        if std::io::stderr().is_terminal() {
+            err = shown(&err);
+        }
+        Out.write_all(&out)?;
+        let _ = std::io::stderr().lock().write_all(&err);
         note!("{verdict}: {}; {:.3} s of CPU time, {megabytes:.1} MB", outcome.ending, outcome.cpu.as_secs_f64());
     }
     if outcome.ending != Ending::Exit(0) {

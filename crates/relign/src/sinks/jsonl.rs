@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use relign_core::{Estimate, Event, Sink, StepMetrics, Tree, files};
 use serde::{Deserialize, Serialize};
 
-use crate::console::Out;
+use crate::console::{Out, json_line};
 
 /// The level trees are compressed at: zstd's default, about 1 ms a megabyte.
 const LEVEL: i32 = 3;
@@ -232,8 +232,9 @@ impl Sink for Stdout {
             Event::Started { .. } | Event::Progress { .. } | Event::Tree(_) => return Ok(()),
         };
         let mut failure = self.failure.borrow_mut();
+        let written = || writeln!(Out, "{}", json_line(&value)?);
         if failure.is_none()
-            && let Err(error) = writeln!(Out, "{value}")
+            && let Err(error) = written()
         {
             *failure = Some(error);
             self.interrupt.store(true, Ordering::Relaxed);

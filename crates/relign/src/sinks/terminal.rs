@@ -7,7 +7,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use relign_core::{Estimate, Event, Sink, StepMetrics, StepTimings};
 
-use crate::console::note;
+use crate::console::{note, visible};
 
 /// Steps whose durations the time left is estimated from.
 const RECENT: usize = 10;
@@ -56,7 +56,7 @@ impl Terminal {
         if let Some(left) = self.left() {
             parts.push(format!("{} left", duration(left)));
         }
-        bar.set_message(parts.join("  "));
+        bar.set_message(visible(&parts.join("  ")).into_owned());
     }
 
     /// Seconds until the last step, from the median of the recent ones: one slow step moves it little.

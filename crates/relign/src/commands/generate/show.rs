@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::prompts::Prompt;
 use crate::commands::{say, say_json};
-use crate::console::{Out, note};
+use crate::console::{Out, for_stdout, note};
 
 /// Shows outcomes in the order of the prompts; text as it comes.
 pub(super) struct Show<'a> {
@@ -39,8 +39,8 @@ impl Show<'_> {
         self.begin(at)?;
         let solid = text.trim_end();
         if !solid.is_empty() {
-            Out.write_all(std::mem::take(&mut self.blank).as_bytes())?;
-            Out.write_all(solid.as_bytes())?;
+            Out.write_all(for_stdout(&std::mem::take(&mut self.blank)).as_bytes())?;
+            Out.write_all(for_stdout(solid).as_bytes())?;
             Out.flush()?;
         }
         self.blank.push_str(&text[solid.len()..]);
