@@ -9,6 +9,7 @@ use relign_core::{Environment, Recipe, Split, Task, files};
 use serde::Serialize;
 
 use crate::commands::contamination::against;
+use crate::{held_out, recipe_file};
 
 /// What was found, as a run's summary has it. The overlaps themselves stand in `contamination.jsonl`.
 #[derive(Debug, Default, Serialize)]
@@ -48,12 +49,12 @@ impl Found {
         let read = |split, index| environment.task(split, index).map(asked).map_err(anyhow::Error::msg);
         let mut sought: Vec<(String, Vec<Text>)> = Vec::new();
         if recipe.eval.items > 0 {
-            let items = environment.len(Split::Eval).unwrap_or(u64::MAX).min(recipe.eval.items).min(most);
-            let items = (0..items).map(|index| read(Split::Eval, index)).collect::<anyhow::Result<_>>()?;
-            sought.push((HELD_OUT.to_owned(), items));
+            let items = held_out::tasks(environment, recipe.eval.items, "eval.items");
+            let items = items.take(usize::try_from(most).unwrap_or(usize::MAX)).map(|task| task.map(asked));
+            sought.push((HELD_OUT.to_owned(), items.collect::<anyhow::Result<_>>()?));
         }
         for name in &recipe.eval.against {
-            sought.extend(against(name).with_context(|| format!("eval.against: {name}"))?);
+            sought.extend(against(name).map_err(|error| recipe_file::blame(error, "eval.against"))?);
         }
         if sought.iter().all(|(_, items)| items.is_empty()) {
             return Ok(Self::default());

@@ -145,9 +145,7 @@ pub(crate) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
     };
     let environment: Arc<dyn Environment> =
         Arc::from(relign_tasks::environment(&section).map_err(|error| Usage(error.to_string()))?);
-    let items = environment.len(Split::Eval).map_or(limit, |n| n.min(limit));
-    let tasks = (0..items).map(|index| environment.task(Split::Eval, index)).collect::<Result<Vec<_>, _>>();
-    let tasks = tasks.map_err(anyhow::Error::msg)?;
+    let tasks = held_out::tasks(environment.as_ref(), limit, "--limit").collect::<anyhow::Result<Vec<_>>>()?;
     anyhow::ensure!(!tasks.is_empty(), "task {}: expected held-out items, it has none", section.name);
 
     let sequences = (tasks.len() * asked.samples).min(128);

@@ -241,9 +241,7 @@ fn prepare(what: &What, variants: &[Variant], out: Option<&Path>) -> anyhow::Res
     let section = recipe_file::section("environment", what.task(), None, &what.sets)?;
     let environment: Arc<dyn Environment> =
         Arc::from(relign_tasks::environment(&section).map_err(|error| Usage(error.to_string()))?);
-    let items = environment.len(Split::Eval).map_or(what.limit, |n| n.min(what.limit));
-    let tasks = (0..items).map(|index| environment.task(Split::Eval, index)).collect::<Result<Vec<_>, _>>();
-    let tasks = tasks.map_err(anyhow::Error::msg)?;
+    let tasks = held_out::tasks(environment.as_ref(), what.limit, "--limit").collect::<anyhow::Result<Vec<_>>>()?;
     anyhow::ensure!(!tasks.is_empty(), "task {}: expected held-out items, it has none", section.name);
     let samples = variants.iter().map(|variant| variant.factory.samples()).max().unwrap_or(1);
     let at_once = tasks.len().min(what.at_once) as u64;
