@@ -14,6 +14,7 @@ use serde::Deserialize;
 
 use super::{Asked, CURVE};
 use crate::loaded::weights_hash;
+use crate::shell::{self, file_word};
 use crate::sinks::jsonl::{metrics, read_trees};
 use crate::usage::Usage;
 use crate::{models, recipe_file};
@@ -167,8 +168,11 @@ fn finished(run: &Path, recipe: &Recipe, progress: &Progress, summary: &Summary)
     } else {
         return Ok(());
     };
-    let help =
-        format!("`relign train {here}/recipe.toml --out {here} --resume` goes on; --unfinished exports it as it is");
+    let (recipe, folder) = (file_word(&run.join("recipe.toml")), file_word(run));
+    let help = format!(
+        "`{}` goes on; --unfinished exports it as it is",
+        shell::command(&["train", &recipe, "--out", &folder, "--resume"])
+    );
     Err(Usage::error(format!("{here}: {what}\n  help: {help}")))
 }
 
