@@ -5,6 +5,7 @@ pub mod compare;
 pub mod contamination;
 mod digest;
 pub mod leaderboard;
+pub mod markdown;
 mod page;
 pub mod results;
 pub mod statistics;

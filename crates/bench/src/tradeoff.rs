@@ -85,7 +85,7 @@ pub fn text(rows: &[Row]) -> String {
 pub fn markdown(rows: &[Row]) -> String {
     let mut out = format!("| {} |\n|{}\n", HEAD.join(" | "), "---|".repeat(HEAD.len()));
     for row in rows {
-        let cells = cells(row).map(|cell| cell.replace('|', "\\|"));
+        let cells = cells(row).map(|cell| crate::markdown::cell(&cell));
         let _ = writeln!(out, "| {} |", cells.join(" | "));
     }
     out + "\n" + NOTE + "\n"
@@ -149,7 +149,7 @@ mod tests {
     fn rows_are_told_alike_everywhere_and_no_name_breaks_out() {
         let rows = [row("a|b<script>"), row("plain")];
         assert!(text(&rows).contains("25.0 % (10.0 to 50.0)") && text(&rows).contains("  200  "));
-        assert!(markdown(&rows).contains("| a\\|b<script> | 256 | 20 |"));
+        assert!(markdown(&rows).contains("| a\\|b&lt;script&gt; | 256 | 20 |"));
         let page = html("t", &[("model", "<x>".to_owned())], &rows, "<?xml?><svg></svg>");
         assert!(!page.contains("b<script>") && !page.contains("<?xml") && page.contains("&lt;x&gt;"));
     }

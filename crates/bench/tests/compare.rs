@@ -167,7 +167,7 @@ fn texts_stay_texts_in_every_form() {
         assert!(!page.contains(outside), "the page needs {outside}");
     }
     let markdown = markdown(&report);
-    assert!(markdown.contains("&lt;i>base&lt;/i>\\|"), "{markdown}");
+    assert!(markdown.contains("&lt;i&gt;base&lt;/i&gt;\\|"), "{markdown}");
     let table: Vec<&str> = markdown.lines().filter(|line| line.starts_with("| sums |")).collect();
     assert!(table[0].matches(" | ").count() == 9, "{}", table[0]);
     let text = text(&report);

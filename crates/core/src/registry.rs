@@ -1,7 +1,8 @@
 //! One line per algorithm, reward, environment or strategy.
 
-use serde::de::DeserializeOwned;
 use serde_json::Value;
+
+use crate::bounds;
 
 /// One line of a folder's table: a name, the settings' schema (their documentation too) and how to
 /// build the thing from settings.
@@ -62,7 +63,7 @@ pub struct ConfigError {
 impl ConfigError {
     /// An error about the setting at `path`.
     pub fn at(path: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { path: path.into(), message: message.into() }
+        Self { path: path.into(), message: crate::without_secrets(&crate::settings::brief_numbers(&message.into())) }
     }
 
     /// The same error, seen from the table `section` that holds the settings.
@@ -73,22 +74,12 @@ impl ConfigError {
     }
 }
 
-/// Reads settings strictly; the error names the path of what does not fit.
-///
-/// # Errors
-/// On an unknown key or a value of the wrong type.
-pub fn parse<C: DeserializeOwned>(settings: Value) -> Result<C, ConfigError> {
-    serde_path_to_error::deserialize(settings).map_err(|error| {
-        let path = error.path().to_string();
-        let path = if path == "." { String::new() } else { path };
-        ConfigError { path, message: error.into_inner().to_string() }
-    })
-}
-
-/// The JSON schema of `C`.
+/// The JSON schema of `C`, with the [bounds](crate::bounds) of its counts.
 #[must_use]
 pub fn schema_of<C: schemars::JsonSchema>() -> Value {
-    schemars::schema_for!(C).to_value()
+    let mut schema = schemars::schema_for!(C).to_value();
+    bounds::write(&mut schema);
+    schema
 }
 
 /// The entry called `name`, or an error that lists what there is and suggests the nearest.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::ConfigError;
+use crate::{ConfigError, bounds};
 
 /// How to sample one completion.
 ///
@@ -127,6 +127,8 @@ impl Sampling {
         for (token, bias) in &self.logit_bias {
             want(bias.is_finite(), &format!("logit_bias.{token}"), "a finite number", bias)?;
         }
+        let longest = bounds::most("max_tokens").unwrap_or(u64::MAX);
+        want(self.max_tokens as u64 <= longest, "max_tokens", &format!("at most {longest}"), &self.max_tokens)?;
         want(self.max_tokens > 0 || self.score_from.is_some(), "max_tokens", "at least 1", &self.max_tokens)?;
         let empty = self.stop.iter().any(String::is_empty);
         want(!empty, "stop", "strings with text in them", &"an empty one")?;
@@ -134,6 +136,21 @@ impl Sampling {
         want(!both, "ignore_eos", "false beside a constraint, which says where the answer ends", &"true")?;
         let (top, most) = (self.top_logprobs.unwrap_or(0), Self::MOST_TOP_LOGPROBS);
         want(top <= most, "top_logprobs", &format!("at most {most}"), &top)
+    }
+
+    /// Whether the tokens that the settings name stand in a vocabulary of `vocab` tokens.
+    ///
+    /// # Errors
+    /// The first that does not.
+    pub fn check_ids(&self, vocab: usize) -> Result<(), ConfigError> {
+        for (name, id) in
+            [("logit_bias", self.logit_bias.keys().next_back()), ("stop_tokens", self.stop_tokens.iter().max())]
+        {
+            if let Some(id) = id.filter(|id| **id as usize >= vocab) {
+                return Err(ConfigError::at(name, format!("expected ids below {vocab}, got {id}")));
+            }
+        }
+        Ok(())
     }
 
     /// Every setting that makes the tokens come from another distribution than `softmax(logits / temperature)`, with

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::settings::brief_numbers;
 use crate::{Message, Role, Task, ThoughtMarkers, without_thoughts};
 
 /// A judgement of one transcript.
@@ -42,6 +43,19 @@ pub enum Verdict {
 }
 
 impl Score {
+    /// The largest worth, up or down: sums and squares of some thousands of it are finite in 32 bits.
+    pub const MOST: f64 = 1e9;
+
+    /// The same score, or a failure where a number of it is not finite or beyond [`MOST`](Self::MOST).
+    #[must_use]
+    pub fn bounded(self) -> Self {
+        let parts = self.parts.iter().map(|(name, value)| (format!("reward `{name}`"), *value));
+        let mut all = parts.chain([("reward".to_owned(), self.value)]);
+        let Some((what, value)) = all.find(|(_, value)| !(value.abs() <= Self::MOST)) else { return self };
+        let expected = if value.is_finite() { "a value from -1e9 to 1e9" } else { "a finite value" };
+        Self::failed(brief_numbers(&format!("{what}: expected {expected}, got {value}")))
+    }
+
     /// A right answer, worth 1.
     pub fn correct(reason: impl Into<String>) -> Self {
         Self::of(Verdict::Correct, 1.0, reason.into())

@@ -144,7 +144,8 @@ impl Engine {
     /// flight stay so, and are computed again from their tokens.
     pub fn release(&mut self) {
         self.forget();
-        self.pool.resize(0);
+        // Giving memory back asks for none.
+        let _ = self.pool.resize(0);
     }
 
     /// What was done so far.
@@ -171,7 +172,7 @@ impl Engine {
     }
 
     /// Lets waiting sequences in, in order, as far as there is room.
-    fn admit(&mut self) {
+    fn admit(&mut self) -> Result<(), GenerateError> {
         let mut backlog: usize = self.running.iter().map(|s| s.pending() - 1).sum();
         let (mut index, mut passed_over) = (0, 0);
         while index < self.waiting.len()
@@ -192,10 +193,16 @@ impl Engine {
                 break;
             }
             let Some(mut sequence) = self.waiting.remove(index) else { break };
-            self.enter(&mut sequence, found, need);
+            if let Err(error) = self.enter(&mut sequence, found, need) {
+                sequence.blocks.clear();
+                sequence.computed = 0;
+                self.waiting.push_front(sequence);
+                return Err(error);
+            }
             backlog += sequence.pending() - 1;
             self.running.push(sequence);
         }
+        Ok(())
     }
 
     /// Whether a running sequence is about to compute more of the beginning of `tokens` than the
@@ -206,7 +213,7 @@ impl Engine {
     }
 
     /// Gives a sequence its blocks: those found, and empty ones for the rest of its tokens.
-    fn enter(&mut self, sequence: &mut Sequence, found: Found, mut need: usize) {
+    fn enter(&mut self, sequence: &mut Sequence, found: Found, mut need: usize) -> Result<(), GenerateError> {
         sequence.computed = found.full.len() * BLOCK;
         for &id in &found.full {
             self.blocks.hold(id);
@@ -218,7 +225,7 @@ impl Engine {
                 sequence.blocks.push(from);
                 sequence.computed += n;
                 need -= 1;
-            } else if let Some(to) = self.copy(from, n) {
+            } else if let Some(to) = self.copy(from, n)? {
                 sequence.blocks.push(to);
                 sequence.computed += n;
                 need -= 1;
@@ -233,25 +240,27 @@ impl Engine {
             self.stats.prompt_tokens += sequence.prompt as u64;
             self.stats.cached_tokens += sequence.computed as u64;
         }
+        Ok(())
     }
 
     /// A new block with the first `n` positions of `from`; `None` where there is no room for both.
-    fn copy(&mut self, from: u32, n: usize) -> Option<u32> {
+    fn copy(&mut self, from: u32, n: usize) -> Result<Option<u32>, GenerateError> {
         self.blocks.hold(from);
         let to = self.blocks.take();
         if let Some(to) = to {
-            self.fit_pool();
+            self.fit_pool()?;
             self.pool.copy(from, to);
             self.blocks.copied(from, to, n);
         }
         self.blocks.release(&[from]);
-        to
+        Ok(to)
     }
 
-    fn fit_pool(&mut self) {
+    fn fit_pool(&mut self) -> Result<(), GenerateError> {
         if self.pool.blocks() < self.blocks.room() {
-            self.pool.resize(self.blocks.room());
+            self.pool.resize(self.blocks.room()).map_err(GenerateError::Engine)?;
         }
+        Ok(())
     }
 
     /// How many tokens of each running sequence go through the model now. Makes room for them; the
@@ -284,9 +293,9 @@ impl Engine {
 
     /// One pass through the model.
     fn step(&mut self) -> Result<(), GenerateError> {
-        self.admit();
+        self.admit()?;
         let counts = self.plan();
-        self.fit_pool();
+        self.fit_pool()?;
         let n = counts.iter().sum();
         let (mut tokens, mut positions, mut rows) =
             (Vec::with_capacity(n), Vec::with_capacity(n), Vec::with_capacity(n));
@@ -398,8 +407,8 @@ impl Engine {
         if let Err(error) = sampling.check() {
             return invalid(error.to_string());
         }
-        if let Some((token, _)) = sampling.logit_bias.iter().find(|(token, _)| **token as usize >= self.vocab) {
-            return invalid(format!("logit_bias: expected ids below {}, got {token}", self.vocab));
+        if let Err(error) = sampling.check_ids(self.vocab) {
+            return invalid(error.to_string());
         }
         if let Some(from) = sampling.score_from.filter(|&from| from > prompt.len()) {
             return invalid(format!("score_from: expected at most the prompt's length, {}, got {from}", prompt.len()));
@@ -458,9 +467,7 @@ impl Generate for Engine {
             }
             // The tensor library reports failures by panicking.
             let outcome = catch_unwind(AssertUnwindSafe(|| self.step())).unwrap_or_else(|panic| {
-                let text = panic.downcast_ref::<String>().map(String::as_str);
-                let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("unknown failure");
-                Err(GenerateError::Engine(format!("forward pass: {text}")))
+                Err(GenerateError::Engine(format!("forward pass: {}", relign_model::of_panic(panic.as_ref()))))
             });
             if let Err(error) = outcome {
                 self.forget();

@@ -27,7 +27,7 @@
 mod blocks;
 mod constraint;
 mod engine;
-mod memory;
+pub mod memory;
 pub mod remote;
 mod scoring;
 mod sequence;

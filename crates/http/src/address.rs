@@ -28,7 +28,8 @@ impl Address {
     /// If it is no URL of a server, or holds a user, a password or a query.
     pub fn parse(text: &str) -> Result<Self, Error> {
         let wrong = |got: &str| {
-            Err(Error::Address(format!("expected http://HOST:PORT/v1 or https://..., #MODEL after it, got {got}")))
+            let what = format!("expected http://HOST:PORT/v1 or https://..., #MODEL after it, got {got}");
+            Err(Error::Address(what).without(&[]))
         };
         let (url, model) = text.split_once('#').map_or((text, None), |(url, model)| (url, Some(model)));
         let Ok(uri) = url.parse::<Uri>() else { return wrong(&format!("`{url}`")) };

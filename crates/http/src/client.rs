@@ -5,7 +5,7 @@ use std::io::Read;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use relign_core::Seed;
+use relign_core::{Seed, secrets};
 use serde::Serialize;
 use serde_json::Value;
 use ureq::http::Response;
@@ -182,8 +182,24 @@ impl Http {
         outcome
     }
 
-    /// Tries until one succeeds or no further try can help.
+    /// Tries until one succeeds or no further try can help. No error holds a secret, whoever repeats it.
     fn tried<T>(
+        &self,
+        retries: u32,
+        seed: Seed,
+        rest: &mut dyn FnMut(Duration) -> bool,
+        once: &mut dyn FnMut(u32) -> Result<T, Refusal>,
+    ) -> Result<T, Error> {
+        self.tries(retries, seed, rest, once).map_err(|error| {
+            let mut secrets = secrets::secrets_in(&self.base);
+            let passwords: Vec<String> =
+                secrets.iter().filter_map(|user| Some(user.split_once(':')?.1.to_owned())).collect();
+            secrets.extend(passwords.into_iter().chain(self.options.key.iter().map(|key| key.0.clone())));
+            error.without(&secrets)
+        })
+    }
+
+    fn tries<T>(
         &self,
         retries: u32,
         seed: Seed,

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use relign_core::secrets;
+
 /// Why a server gave no answer that can be used. Every message names the server.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -48,6 +50,28 @@ pub enum Error {
         /// Thing, expected, got.
         what: String,
     },
+}
+
+impl Error {
+    /// The same error with neither `secrets` nor what a URL shows of some.
+    #[must_use]
+    pub(crate) fn without(mut self, secrets: &[String]) -> Self {
+        let hide = |text: &mut String| {
+            *text = secrets::without_secrets(text);
+            for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
+                *text = text.replace(secret, secrets::HIDDEN);
+            }
+        };
+        match &mut self {
+            Self::Address(what) => hide(what),
+            Self::Unreachable { url, what, .. } | Self::Malformed { url, what } => {
+                [url, what].into_iter().for_each(hide)
+            }
+            Self::Late { url, .. } => hide(url),
+            Self::Status { url, said, .. } => [url, said].into_iter().for_each(hide),
+        }
+        self
+    }
 }
 
 fn times(tries: u32) -> String {

@@ -27,7 +27,7 @@ const WAYS: [(&str, Kind, RolloutWeights, KvCache); 8] = [
 fn logits(policy: &Policy, family: &dyn Family, cache: KvCache, ids: &[i64]) -> Tensor {
     let mut pool = KvPool::new(policy.config(), policy.kind(), cache);
     let blocks = ids.len().div_ceil(KvPool::BLOCK);
-    pool.resize(blocks);
+    pool.resize(blocks).expect("memory");
     let table: Vec<u32> = (0..blocks as u32).collect();
     let rows: Vec<PagedRow<'_>> = (1..=ids.len()).map(|len| PagedRow { blocks: &table, len }).collect();
     let positions: Vec<i64> = (0..ids.len() as i64).collect();

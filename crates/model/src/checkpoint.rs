@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use relign_core::files;
+
 use memmap2::Mmap;
 use serde_json::Value;
 use tch::{Device, Kind, Tensor};
@@ -362,7 +364,7 @@ impl Source for Checkpoint {
 
 /// Maps a file into memory.
 pub(crate) fn map(path: &Path) -> Result<Mmap, CheckpointError> {
-    let file = std::fs::File::open(path).map_err(CheckpointError::io(path))?;
+    let file = files::open(path).map_err(CheckpointError::io(path))?;
     // SAFETY: the mapping is private and read-only. That nobody truncates the file while it is
     // mapped is what Checkpoint's documentation demands; RELIGN itself replaces checkpoint files by
     // renaming and never writes into one in place.
@@ -386,6 +388,6 @@ pub(crate) fn let_go(map: &Mmap, bytes: std::ops::Range<usize>) {
 
 /// Reads a JSON file.
 pub(crate) fn read_json(path: &Path) -> Result<Value, CheckpointError> {
-    let text = std::fs::read(path).map_err(CheckpointError::io(path))?;
+    let text = files::read(path).map_err(CheckpointError::io(path))?;
     serde_json::from_slice(&text).map_err(|e| CheckpointError::malformed(path, "the file", "valid JSON", e.to_string()))
 }

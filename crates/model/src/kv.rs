@@ -2,11 +2,12 @@
 
 use half::bf16;
 use relign_core::KvCache;
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Kind, TchError, Tensor};
 
 use crate::Config;
 use crate::attention::Attention;
 use crate::device::has_kernels;
+use crate::exhausted::said;
 use crate::kernels::cached::Types;
 use crate::kernels::element::{view, view_mut};
 use crate::kernels::paged::{self, BLOCK, Bundle, Cache, Numbers, NumbersMut, PagedShape, Pass, Slot};
@@ -60,33 +61,40 @@ impl KvPool {
         };
         let (kv_heads, dim, device) = (config.kv_heads, config.head_dim, Device::Cpu);
         let mut pool = Self { layers: Vec::new(), kv_heads, dim, kind, blocks: 0, reserved: 0, device };
-        pool.layers = (0..config.layers).map(|_| pool.room(0)).collect();
+        pool.layers = pool.empty_layers(config.layers);
         pool
+    }
+
+    /// Layers without blocks, which take no memory.
+    fn empty_layers(&self, count: usize) -> Vec<Layer> {
+        (0..count)
+            .map(|_| self.room(0).unwrap_or_else(|error| unreachable!("nothing was asked for: {error}")))
+            .collect()
     }
 
     /// The same pool without blocks, in the memory of `device`.
     #[must_use]
     pub fn on(mut self, device: Device) -> Self {
         (self.device, self.blocks, self.reserved) = (device, 0, 0);
-        self.layers = (0..self.layers.len()).map(|_| self.room(0)).collect();
+        self.layers = self.empty_layers(self.layers.len());
         self
     }
 
-    fn room(&self, blocks: usize) -> Layer {
+    fn room(&self, blocks: usize) -> Result<Layer, TchError> {
         // Not cleared: a position is read only once it was written, and memory that is not used yet
         // costs nothing. Where blocks are gathered whole, masked positions are read, and must be numbers.
-        let empty = if has_kernels(self.device) { Tensor::empty } else { Tensor::zeros };
+        let empty = if has_kernels(self.device) { Tensor::f_empty } else { Tensor::f_zeros };
         let make = |width: usize, kind: Kind| {
             let size = [blocks, self.kv_heads, BLOCK, width].map(|n| n as i64);
             empty(size, (kind, self.device))
         };
         let scales = usize::from(self.kind == Kind::Int8);
-        Layer {
-            keys: make(self.dim, self.kind),
-            values: make(self.dim, self.kind),
-            key_scales: make(scales, Kind::Float),
-            value_scales: make(scales, Kind::Float),
-        }
+        Ok(Layer {
+            keys: make(self.dim, self.kind)?,
+            values: make(self.dim, self.kind)?,
+            key_scales: make(scales, Kind::Float)?,
+            value_scales: make(scales, Kind::Float)?,
+        })
     }
 
     /// Blocks there is room for.
@@ -104,21 +112,44 @@ impl KvPool {
     }
 
     /// Makes room for `blocks` blocks; what is stored stays. Shrinking to 0 gives the memory back.
-    pub fn resize(&mut self, blocks: usize) {
-        let keep = blocks.min(self.blocks) as i64;
-        self.blocks = blocks;
+    ///
+    /// # Errors
+    /// If there is no such memory; then the pool has the blocks that it had, and what is stored in them.
+    pub fn resize(&mut self, blocks: usize) -> Result<(), String> {
         if blocks > 0 && blocks <= self.reserved {
-            return;
+            self.blocks = blocks;
+            return Ok(());
         }
         let spare = if has_kernels(self.device) { RESERVED_BYTES / self.block_bytes() } else { 0 };
-        self.reserved = if blocks == 0 { 0 } else { blocks.max(spare) };
+        let mut grown = self.grow(if blocks == 0 { 0 } else { blocks.max(spare) }, blocks);
+        if grown.is_err() && spare > blocks {
+            // To spare there is nothing; for what is needed there may be enough.
+            grown = self.grow(blocks, blocks);
+        }
+        grown.map_err(|error| {
+            let bytes = blocks.saturating_mul(self.block_bytes());
+            format!(
+                "keys and values: expected memory for {blocks} blocks of {BLOCK} tokens ({bytes} bytes), got {}",
+                said(&error)
+            )
+        })
+    }
+
+    /// Moves to layers with `reserved` blocks, of which `blocks` are used.
+    fn grow(&mut self, reserved: usize, blocks: usize) -> Result<(), TchError> {
+        let keep = blocks.min(self.blocks) as i64;
         for index in 0..self.layers.len() {
-            let layer = self.room(self.reserved);
+            let layer = self.room(reserved).inspect_err(|_| {
+                // The layers so far have more blocks than the others, which harms nothing.
+                self.reserved = self.layers.iter().map(|layer| layer.keys.size()[0] as usize).min().unwrap_or(0);
+            })?;
             for (to, from) in layer.tensors().into_iter().zip(self.layers[index].tensors()) {
                 to.narrow(0, 0, keep).copy_(&from.narrow(0, 0, keep));
             }
             self.layers[index] = layer;
         }
+        (self.blocks, self.reserved) = (blocks, reserved);
+        Ok(())
     }
 
     /// Copies a block's content, all layers, to another.

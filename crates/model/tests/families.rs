@@ -100,7 +100,7 @@ fn paged(policy: &mut Policy, family: &dyn Family, ids: &[i64]) -> Tensor {
     let _no_grad = relign_model::no_grad_guard();
     let mut pool = KvPool::new(policy.config(), policy.kind(), relign_core::KvCache::Full);
     let blocks = ids.len().div_ceil(KvPool::BLOCK);
-    pool.resize(blocks);
+    pool.resize(blocks).expect("memory");
     let table: Vec<u32> = (0..blocks as u32).rev().collect();
     let rows: Vec<PagedRow<'_>> = (1..=ids.len()).map(|len| PagedRow { blocks: &table, len }).collect();
     let first = ids.len() * 2 / 3;

@@ -208,8 +208,8 @@ fn paged_attention(has_kernels: bool) {
         (Kind::BFloat16, KvCache::Int8, 4e-2),
     ] {
         let mut pool = KvPool::new(&config, kind, cache);
-        pool.resize(2);
-        pool.resize(8);
+        pool.resize(2).expect("memory");
+        pool.resize(8).expect("memory");
         // Two sequences with scattered blocks, each fed at once and token by token.
         let lens = [37_usize, 18];
         let tables = [vec![5_u32, 0, 3], vec![7, 2]];
@@ -252,6 +252,25 @@ fn paged_attention(has_kernels: bool) {
     }
 }
 
+/// Memory that cannot be had is an error that says how much was asked for, and takes nothing away.
+#[test]
+fn a_pool_that_cannot_grow_says_so_and_stays() {
+    let config = config();
+    let [q, k, v] = [6, 2, 2].map(|heads| random(&[37, heads, 16], heads));
+    let rows: Vec<PagedRow<'_>> = (1..=37).map(|len| PagedRow { blocks: &[1, 0, 2], len }).collect();
+    let mut pool = KvPool::new(&config, Kind::Float, KvCache::Full);
+    pool.resize(3).expect("memory");
+    let all = pool.attention(&rows).attend(0, &q, &k, &v, 0.25, None);
+    for blocks in [(1_usize << 46) / pool.block_bytes(), usize::MAX / 1024] {
+        let error = pool.resize(blocks).unwrap_err();
+        assert!(error.contains(&format!("{blocks} blocks")) && error.contains("out of memory: asked for"), "{error}");
+        assert_eq!(pool.blocks(), 3);
+        let [q, k, v] = [&q, &k, &v].map(|t| t.narrow(0, 36, 1).contiguous());
+        let last = pool.attention(&rows[36..]).attend(0, &q, &k, &v, 0.25, None);
+        assert_eq!(gap(&last, &all.narrow(0, 36, 1)), 0.0);
+    }
+}
+
 /// What is stored outlives growing, also past the memory that was asked for at first (1 GiB, of which little is touched).
 #[test]
 fn keys_outlive_the_growth_of_their_pool() {
@@ -259,11 +278,11 @@ fn keys_outlive_the_growth_of_their_pool() {
     let [q, k, v] = [6, 2, 2].map(|heads| random(&[37, heads, 16], heads));
     let rows: Vec<PagedRow<'_>> = (1..=37).map(|len| PagedRow { blocks: &[1, 0, 2], len }).collect();
     let mut pool = KvPool::new(&config, Kind::Float, KvCache::Full);
-    pool.resize(3);
+    pool.resize(3).expect("memory");
     let all = pool.attention(&rows).attend(0, &q, &k, &v, 0.25, None);
     let [q, k, v] = [&q, &k, &v].map(|t| t.narrow(0, 36, 1).contiguous());
     for blocks in [4, (1 << 30) / pool.block_bytes() + 1] {
-        pool.resize(blocks);
+        pool.resize(blocks).expect("memory");
         assert_eq!(pool.blocks(), blocks);
         let last = pool.attention(&rows[36..]).attend(0, &q, &k, &v, 0.25, None);
         assert_eq!(gap(&last, &all.narrow(0, 36, 1)), 0.0, "{blocks} blocks");
@@ -285,7 +304,7 @@ fn rows_without_kernels_do_not_mix() {
         let run = |without: bool| {
             let _without = without.then(WithoutKernels::new);
             let mut pool = KvPool::new(&config, Kind::Float, KvCache::Full);
-            pool.resize(8);
+            pool.resize(8).expect("memory");
             // What is read before it was written must be the same number on both sides.
             let all: Vec<PagedRow<'_>> = tables
                 .iter()

@@ -149,7 +149,9 @@ mod tests {
             assert!(here.iter().any(|benchmark| benchmark.name == name), "{name}");
         }
         let names: std::collections::BTreeSet<_> = missing.iter().map(|b| b.environment.name.as_str()).collect();
-        eprintln!("not checked, no environment of that name: {names:?}");
+        if !names.is_empty() {
+            relign_core::skipped!("no environment of that name: {names:?}");
+        }
     }
 
     #[test]

@@ -5,29 +5,33 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::commands;
+use crate::console::{self, note};
 use crate::usage::Usage;
 
 /// Reads the arguments, runs the command and says what went wrong.
 pub(crate) fn main() -> ExitCode {
     relign_tasks::data::set_hub(Box::new(crate::models::hub::fetch_data));
-    let cli = Cli::parse(); // exits with 2 and an explanation where the call is wrong
-    match cli.command.run(cli.json) {
+    // Exits with 2 and an explanation where the call is wrong, in colours unless it repeats what would act on a terminal.
+    let cli = Cli::try_parse().unwrap_or_else(|error| {
+        if std::env::args_os().any(|word| word.to_string_lossy().contains(relign_core::is_control)) {
+            note!("{error}");
+            std::process::exit(error.exit_code());
+        }
+        error.exit()
+    });
+    let json = cli.json;
+    // What has no line break at its end is still to be written, and may fail to be.
+    let outcome = console::within_memory(|| cli.command.run(json));
+    let outcome = outcome.and_then(|()| Ok(std::io::Write::flush(&mut console::Out)?));
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) if console::is_reader_gone(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            let usage = error.downcast_ref::<Usage>().is_some();
-            eprintln!("error: {error:#}");
+            let usage = error.is::<Usage>() || error.is::<relign_core::ConfigError>();
+            note!("error: {error:#}");
             ExitCode::from(if usage { 2 } else { 1 })
         }
     }
-}
-
-/// The reader of our output went away (`relign list | head`): no failure of ours.
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error
-        .chain()
-        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
-        .any(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
 /// Trains language models to reason, asks them and measures them.
@@ -280,10 +284,56 @@ impl Command {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use std::any::TypeId;
+
+    use clap::error::ErrorKind;
+    use clap::{Command, CommandFactory};
 
     #[test]
     fn the_command_line_is_consistent() {
         super::Cli::command().debug_assert();
+    }
+
+    /// Flags that cost nothing however large they are: what only cuts off, indices, seeds, bounds that are never reached.
+    const FREE: &[&str] =
+        &["seed", "flips", "show", "from", "index", "logprobs", "top_k", "limit", "prompt_budget", "n"];
+
+    fn counts(command: &Command, path: &[String], found: &mut Vec<(Vec<String>, String)>) {
+        for argument in command.get_arguments() {
+            let kind = argument.get_value_parser().type_id();
+            let number = [TypeId::of::<u64>(), TypeId::of::<usize>(), TypeId::of::<u32>()].iter().any(|id| kind == *id);
+            let flag = argument.get_long().map(|long| format!("--{long}"));
+            if let (true, Some(flag)) = (number, flag.or_else(|| argument.get_short().map(|short| format!("-{short}"))))
+            {
+                // `-n` of `tasks show` and `--limit` of `tree` stream; elsewhere both are counts.
+                let streams = matches!(path, [.., last] if last == "show" || last == "tree");
+                let name = argument.get_id().as_str();
+                if !FREE.contains(&name) || (matches!(name, "n" | "limit") && !streams) {
+                    found.push((path.to_vec(), flag));
+                }
+            }
+        }
+        for sub in command.get_subcommands() {
+            counts(sub, &[path, &[sub.get_name().to_owned()]].concat(), found);
+        }
+    }
+
+    #[test]
+    fn every_count_on_the_command_line_is_bounded() {
+        let mut found = Vec::new();
+        counts(&super::Cli::command(), &[], &mut found);
+        let flags: Vec<&str> = found.iter().map(|(_, flag)| flag.as_str()).collect();
+        for flag in ["-n", "--samples", "--limit", "--max-tokens", "--concurrency", "--budget", "--at-once"] {
+            assert!(flags.contains(&flag), "{flag}: {flags:?}");
+        }
+        for (path, flag) in found {
+            for given in ["1000000000000", "18446744073709551615"] {
+                let words = [&["relign".to_owned()], &path[..], &[flag.clone(), given.to_owned()]].concat();
+                let error = super::Cli::command().try_get_matches_from(&words).expect_err(&words.join(" "));
+                assert_eq!(error.kind(), ErrorKind::ValueValidation, "{words:?}: {error}");
+                let text = error.to_string();
+                assert!(text.contains(given) && text.contains(&flag), "{text}");
+            }
+        }
     }
 }

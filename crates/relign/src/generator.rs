@@ -12,7 +12,7 @@ use relign_model::{Checkpoint, Policy, Tokenizer};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::commands::sampling::{SamplingArgs, at_least_one};
+use crate::commands::sampling::{SamplingArgs, bounded};
 use crate::loaded::{Compute, Loaded, Read, kind_name};
 use crate::models;
 use crate::recipe_file;
@@ -30,10 +30,10 @@ pub(crate) struct ServerArgs {
     #[arg(long, value_name = "MODEL")]
     tokenizer: Option<String>,
     /// Requests on their way at once [default: 16]
-    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    #[arg(long, value_name = "N", value_parser = bounded::<usize>("concurrency"))]
     concurrency: Option<usize>,
     /// The longest an answer may take [default: 600]
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "SECONDS", value_parser = bounded::<u64>("seconds"))]
     timeout: Option<u64>,
     /// The environment variable that holds its key [default: RELIGN_API_KEY]
     #[arg(long, value_name = "NAME")]

@@ -273,7 +273,7 @@ pub(crate) fn weights_hash(path: &Path) -> anyhow::Result<String> {
     let mut files = vec![path.to_owned()];
     if path.is_dir() {
         files = std::fs::read_dir(path)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>()?;
-        files.retain(|file| file.extension().is_some_and(|e| e == "safetensors"));
+        files.retain(|file| file.is_file() && file.extension().is_some_and(|e| e == "safetensors"));
         files.retain(|file| file.file_name().is_some_and(|name| name != "optimizer.safetensors"));
         files.sort();
     }

@@ -1,11 +1,15 @@
 //! `relign`: trains language models to reason, asks them and measures them.
 
+#![deny(clippy::print_stderr, reason = "it panics where stderr cannot be written; see `console`")]
+
 mod allocator;
 mod benchmarks;
 mod cli;
 mod commands;
+mod console;
 mod generator;
 mod held_against;
+mod held_out;
 mod judged;
 mod loaded;
 mod memory;
@@ -15,6 +19,7 @@ mod registry;
 mod reward_models;
 mod sampler;
 mod searches;
+mod shell;
 mod sinks;
 mod spinning;
 mod usage;

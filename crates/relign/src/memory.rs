@@ -184,14 +184,15 @@ pub(crate) fn needed(config: &Config, recipe: &Recipe, kind: Kind, reference: bo
     }
 }
 
-/// Memory that is free, or becomes so when files' contents are let go of, in bytes; 0 where the system does not say.
+/// Memory that is free for this process, or becomes so when files' contents are let go of, in bytes; 0 where the system
+/// does not say.
 pub(crate) fn free() -> u64 {
-    kilobytes("/proc/meminfo", "MemAvailable:")
+    relign_engine::memory::here().free
 }
 
-/// The machine's memory in bytes; 0 where the system does not say.
+/// The memory that this process may use, in bytes; 0 where the system does not say.
 pub(crate) fn total() -> u64 {
-    kilobytes("/proc/meminfo", "MemTotal:")
+    relign_engine::memory::here().total
 }
 
 /// The process's largest resident memory so far, in bytes; 0 where the system does not say.

@@ -7,14 +7,16 @@ use std::ops::Range;
 use std::path::Path;
 
 use anyhow::Context;
-use relign_core::Recipe;
+use relign_core::{ConfigError, Recipe};
 use serde_json::Value;
 
 mod check;
+mod difference;
 mod place;
 mod sets;
 
 pub(crate) use check::check;
+pub(crate) use difference::difference;
 pub(crate) use sets::apply as apply_sets;
 
 use crate::usage::Usage;
@@ -32,7 +34,8 @@ pub(crate) struct Fault {
 
 impl Fault {
     pub(crate) fn at(path: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { path: path.into(), message: message.into(), advice: None }
+        let ConfigError { path, message } = ConfigError::at(path, message);
+        Self { path, message, advice: None }
     }
 }
 
@@ -62,31 +65,45 @@ pub(crate) fn read(name: &str, text: &str, sets: &[String]) -> Result<Recipe, St
     let mut value =
         place::to_json(document.get_ref()).map_err(|(span, what)| show(name, text, Some(span), &what, None))?;
     apply_sets(&mut value, sets)?;
-    let faults = match serde_path_to_error::deserialize::<_, Recipe>(value) {
+    let faults = match relign_core::settings::read::<Recipe>(value) {
         Ok(recipe) => match check(&recipe) {
             faults if faults.is_empty() => return Ok(recipe),
             faults => faults,
         },
-        Err(error) => vec![fault_of(&error.path().to_string(), &error.inner().to_string())],
+        Err(error) => vec![fault_of(&error.path, &error.message)],
     };
-    let shown: Vec<String> = faults
-        .iter()
-        .map(|fault| {
-            let message = if fault.path.is_empty() {
-                fault.message.clone()
-            } else {
-                format!("{}: {}", fault.path, fault.message)
-            };
-            match sets::origin(sets, &fault.path, fault.message.starts_with("unknown key")) {
-                Some(set) => with_advice(&format!("--set {set}: {message}"), fault.advice.as_deref()),
-                None => {
-                    let span = place::find(document.get_ref(), &fault.path);
-                    show(name, text, span, &message, fault.advice.as_deref())
-                }
-            }
-        })
-        .collect();
+    let shown: Vec<String> = faults.iter().map(|fault| placed(fault, name, text, document.get_ref(), sets)).collect();
     Err(shown.join("\n"))
+}
+
+/// `error`, shown with the line or the `--set` that gave the setting, where it is one about a setting of the recipe in
+/// the file at `path`, changed by `sets`.
+pub(crate) fn show_where(error: anyhow::Error, path: &Path, sets: &[String]) -> anyhow::Error {
+    let Some(ConfigError { path: setting, message }) = error.downcast_ref() else { return error };
+    let Ok(text) = std::fs::read_to_string(path) else { return error };
+    let Ok(document) = toml::de::DeTable::parse(&text) else { return error };
+    let fault = Fault::at(place::normal(setting), message.clone());
+    Usage::error(placed(&fault, &path.display().to_string(), &text, document.get_ref(), sets))
+}
+
+/// `error` as one about the setting at `path`, where it is the caller's to mend.
+pub(crate) fn blame(error: anyhow::Error, path: &str) -> anyhow::Error {
+    match error.downcast_ref::<Usage>() {
+        Some(Usage(message)) => ConfigError::at(path, message.clone()).into(),
+        None => error.context(path.to_owned()),
+    }
+}
+
+/// A fault with its place.
+fn placed(fault: &Fault, name: &str, text: &str, document: &toml::de::DeTable<'_>, sets: &[String]) -> String {
+    let Fault { path, message, advice } = fault;
+    let said = if path.is_empty() { message.clone() } else { format!("{path}: {message}") };
+    // What is missing, or known to nobody, is blamed on what was set within the same table.
+    let within = message.starts_with("unknown key") || message.starts_with("missing field");
+    match sets::origin(sets, path, within) {
+        Some(set) => with_advice(&format!("--set {set}: {said}"), advice.as_deref()),
+        None => show(name, text, place::find(document, path), &said, advice.as_deref()),
+    }
 }
 
 /// The section that names `name` of the kind `kind`, with `settings` changed by `sets` (`key=value` each).
@@ -112,43 +129,43 @@ pub(crate) fn section(
     }
 }
 
-/// The recipe as a file that [`read`] gives back unchanged.
+/// The recipe as a file that [`read`] gives back unchanged, but for [secrets](relign_core::secrets).
 ///
 /// # Errors
 /// If a setting has a value TOML cannot hold.
 pub(crate) fn write(recipe: &Recipe) -> anyhow::Result<String> {
-    toml::to_string(recipe).context("the recipe as TOML")
+    toml::to_string(&public(recipe)).context("the recipe as TOML")
+}
+
+/// The recipe without [secrets](relign_core::secrets), as it is kept, printed and compared.
+pub(crate) fn public(recipe: &Recipe) -> Recipe {
+    let mut recipe = recipe.clone();
+    let Recipe { model, environment, rewards, strategy, algorithm, .. } = &mut recipe;
+    model.path = relign_core::without_secrets(&model.path);
+    let sections = [environment, strategy, algorithm].into_iter().map(|section| &mut section.settings);
+    for settings in sections.chain(rewards.iter_mut().map(|reward| &mut reward.settings)) {
+        let mut value = Value::Object(std::mem::take(settings));
+        relign_core::secrets::hide(&mut value);
+        if let Value::Object(hidden) = value {
+            *settings = hidden;
+        }
+    }
+    recipe
 }
 
 /// A fault from what serde said about `path`.
 pub(crate) fn fault_of(path: &str, said: &str) -> Fault {
     let path = place::normal(path);
-    let said = said.split(" at line ").next().unwrap_or(said);
     let quoted: Vec<&str> = said.split('`').skip(1).step_by(2).collect();
-    let mut fault = Fault::at(path, plain_words(said));
+    let mut fault = Fault::at(path, said);
     if let (true, [wrong, known @ ..]) = (said.starts_with("unknown "), quoted.as_slice()) {
         fault.advice = nearest(wrong, known.iter().copied()).map(|name| format!("did you mean `{name}`?"));
         // The path of an unknown key ends at its table; what is wrong is the key.
-        if said.starts_with("unknown field") && fault.path.rsplit('.').next() != Some(wrong) {
+        if said.starts_with("unknown key") && fault.path.rsplit('.').next() != Some(wrong) {
             fault.path = if fault.path.is_empty() { (*wrong).to_owned() } else { format!("{}.{wrong}", fault.path) };
         }
     }
     fault
-}
-
-/// Rust's type names mean nothing to most who write recipes.
-fn plain_words(said: &str) -> String {
-    let mut said = said.replace("floating point", "the number").replace("unknown field", "unknown key");
-    for name in ["u64", "usize", "u32", "u16", "u8"] {
-        said = said.replace(&format!("expected {name}"), "expected a whole number from 0 up");
-    }
-    for name in ["i64", "i32"] {
-        said = said.replace(&format!("expected {name}"), "expected a whole number");
-    }
-    for name in ["f64", "f32"] {
-        said = said.replace(&format!("expected {name}"), "expected a number");
-    }
-    said
 }
 
 /// The one of `known` nearest to `wrong`, if any is near: by what it begins with or by letters swapped,

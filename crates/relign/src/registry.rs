@@ -60,3 +60,6 @@ pub(crate) fn manual(schema: &Value) -> &str {
 pub(crate) fn summary(schema: &Value) -> String {
     manual(schema).split("\n\n").next().unwrap_or_default().replace('\n', " ")
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,10 +17,24 @@ pub(crate) const VARIABLE: &str = "GOMP_SPINCOUNT";
 /// Whatever the user chose: the rounds, or all of waiting.
 const CHOSEN: [&str; 2] = [VARIABLE, "OMP_WAIT_POLICY"];
 
-/// Starts the program again with a short spin, unless the user chose one: libgomp reads its variables as it is loaded, before
-/// `main`. The process stays the same one, to its parent too. Where it cannot be started again, it goes on as it is.
+/// How many threads libgomp and libtorch start. They count cores, and know nothing of what a control group leaves of them.
+const THREADS: &str = "OMP_NUM_THREADS";
+
+/// Starts the program again with a short spin, and with as many threads as its control group's share of the cores allows,
+/// unless the user chose either: libgomp reads its variables as it is loaded, before `main`. The process stays the same one,
+/// to its parent too. Where it cannot be started again, it goes on as it is.
 pub(crate) fn shorten() {
-    if CHOSEN.iter().any(|name| std::env::var_os(name).is_some()) {
+    let given = |name: &str| std::env::var_os(name).is_some();
+    let mut variables = Vec::new();
+    if !CHOSEN.into_iter().any(given) {
+        variables.push((VARIABLE, ROUNDS.to_owned()));
+    }
+    let allowed = std::fs::read_to_string("/proc/self/status").ok().and_then(|text| cores(&text));
+    let share = std::thread::available_parallelism().map_or(usize::MAX, usize::from);
+    if !given(THREADS) && allowed.is_some_and(|allowed| share < allowed) {
+        variables.push((THREADS, share.to_string()));
+    }
+    if variables.is_empty() {
         return;
     }
     let mut arguments = std::env::args_os();
@@ -28,7 +42,7 @@ pub(crate) fn shorten() {
     let _failed = Command::new("/proc/self/exe")
         .arg0(name.as_deref().unwrap_or(OsStr::new("relign")))
         .args(arguments)
-        .env(VARIABLE, ROUNDS)
+        .envs(variables)
         .exec();
 }
 
@@ -38,5 +52,30 @@ pub(crate) fn state() -> String {
         [Ok(rounds), _] => format!("spin {rounds} rounds"),
         [_, Ok(policy)] => format!("wait as OMP_WAIT_POLICY={policy} says"),
         _ => "spin as long as libgomp likes".to_owned(),
+    }
+}
+
+/// The cores that a process may run on, by its `/proc/PID/status`: `0-3,8` are five.
+fn cores(status: &str) -> Option<usize> {
+    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;
+    list.trim().split(',').try_fold(0, |sum, part| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last): (usize, usize) = (first.parse().ok()?, last.parse().ok()?);
+        Some(sum + (last + 1).checked_sub(first)?)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cores;
+
+    #[test]
+    fn cores_are_counted() {
+        for (list, expected) in
+            [("0", Some(1)), ("0-3,8", Some(5)), ("2-2", Some(1)), ("", None), ("3-1", None), ("a", None)]
+        {
+            assert_eq!(cores(&format!("Name:\tx\nCpus_allowed_list:\t{list}\n")), expected, "{list}");
+        }
+        assert!(cores(&std::fs::read_to_string("/proc/self/status").unwrap()).unwrap() > 0);
     }
 }

@@ -310,3 +310,30 @@ fn copy(from: &Path, to: &Path) {
         }
     }
 }
+
+#[test]
+fn nothing_in_a_name_is_live_in_a_card() {
+    for evil in [
+        "x\r\r<script>alert(1)</script>",
+        "x\u{2028}\n\n# h\n<b>y",
+        "`|</details><img src=x>|` [a](javascript:b)",
+        "\u{1b}[2J\u{85}<i>z",
+    ] {
+        let (_kept, out) = place();
+        let report = trained().path("report");
+        let more = ["--report", &report, "--name", evil, "--base-model", evil, "--license", evil];
+        let output = trained().export(&[&[out.as_str()], &more[..]].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        assert!(!stderr(&output).contains('\u{1b}'), "{}", stderr(&output));
+        let card = fs::read_to_string(Path::new(&out).join("README.md")).unwrap();
+        assert!(!card.contains(|c: char| relign_core::is_control(c) && c != '\n'), "{card:?}");
+        // In the block of code the name is Python's text.
+        let (front, body) = card[4..].split_once("---\n").unwrap();
+        let live: String = body.split("```").step_by(2).collect();
+        for tag in ["<script", "<b>", "<img", "<i>", "[a](javascript", "\n# h"] {
+            assert!(!live.contains(tag), "{tag} in {card}");
+        }
+        assert_eq!(live.matches("</details>").count(), 1, "{card}");
+        assert_eq!(front.matches("\nlicense: ").count(), 1, "{front}");
+    }
+}

@@ -173,3 +173,144 @@ fn a_judges_price_is_in_the_summary_and_a_second_run_pays_nothing() {
     assert!(second["judging"]["requests"].as_u64().unwrap() < requests, "{second}");
     assert!(second["judging"]["cached"].as_u64().unwrap() > 0, "{second}");
 }
+
+/// Every file below `folder`, unpacked where it is packed.
+fn all_bytes(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            all.extend(all_bytes(&path));
+            continue;
+        }
+        let mut bytes = fs::read(&path).unwrap();
+        if path.extension().is_some_and(|end| end == "zst") {
+            bytes = zstd::decode_all(&bytes[..]).unwrap();
+        }
+        all.push((path, bytes));
+    }
+    all
+}
+
+#[test]
+fn a_secret_in_an_address_stands_in_nothing_that_is_written() {
+    const SECRET: &str = "S3CR3T";
+    // A server that repeats what it was given wherever it can.
+    let server = Server::new(|call| {
+        let number = call.body.to_string().len();
+        match number % 3 {
+            0 => Reply::Status(401, "", format!("{{\"error\": \"wrong key {} {SECRET}-tok {SECRET}-pw\"}}", call.path)),
+            _ => Reply::Json(json!({"scores": [{"value": (number % 7) as f64, "reason": "long"}]})),
+        }
+    });
+    let root = tempfile::tempdir().unwrap();
+    let url =
+        server.url.replace("http://", &format!("http://me:{SECRET}-pw@")) + &format!("/score?api_key={SECRET}-tok&n=1");
+    let file = recipe(root.path(), &format!("[[rewards]]\nname = \"http\"\nurl = \"{url}\"\nretries = 0"));
+    let out = root.path().join("run");
+    let clean = |output: &Output, what: &str| {
+        for text in [&output.stdout, &output.stderr] {
+            let text = String::from_utf8_lossy(text);
+            assert!(!text.contains(SECRET), "{what}: {text}");
+        }
+        for (path, bytes) in if out.exists() { all_bytes(&out) } else { Vec::new() } {
+            let holds = bytes.windows(SECRET.len()).any(|part| part == SECRET.as_bytes());
+            assert!(!holds, "{what}: {}: {}", path.display(), String::from_utf8_lossy(&bytes));
+        }
+    };
+    let first = train(&file, &out, &["--json"]).output().unwrap();
+    assert!(first.status.success(), "{}", errors(&first));
+    assert!(server.calls().iter().any(|call| call.path.contains(&format!("api_key={SECRET}-tok&n=1"))));
+    let failed = metrics(&out).iter().map(|step| step["rollouts"]["failed"].as_u64().unwrap()).sum::<u64>();
+    assert!(failed > 0, "nothing failed, so nothing was repeated");
+    clean(&first, "a run");
+    let kept = fs::read_to_string(out.join("recipe.toml")).unwrap();
+    assert!(kept.contains("api_key=***&n=1") && kept.contains("http://***@127.0.0.1"), "{kept}");
+    // The recipe that has the secret goes on; the run's copy says what it lacks.
+    let longer = train(&file, &out, &["--resume", "--set", "run.steps=4"]).output().unwrap();
+    assert!(longer.status.success() && metrics(&out).len() == 4, "{}", errors(&longer));
+    clean(&longer, "going on");
+    let copy = train(&out.join("recipe.toml"), &out, &["--resume"]).output().unwrap();
+    assert_eq!(copy.status.code(), Some(2));
+    assert!(errors(&copy).contains("rewards.0.url: expected its secret"), "{}", errors(&copy));
+    let set = format!("rewards.0.url=\"{url}\"");
+    let again = train(&out.join("recipe.toml"), &out, &["--resume", "--set", &set]).output().unwrap();
+    assert!(again.status.success(), "{}", errors(&again));
+    clean(&again, "with the secret beside");
+    // Wrong calls repeat no secret either.
+    for more in [
+        vec!["--set".to_owned(), format!("rewards.0.api_key={SECRET}")],
+        vec!["--set".to_owned(), format!("rewards.0.url=ftp://u:{SECRET}@h")],
+        vec![
+            "--set".to_owned(),
+            format!("rewards.0.url=http://u:{SECRET}@h/?token={SECRET}"),
+            "--set".to_owned(),
+            "run.steps=0".to_owned(),
+        ],
+        vec!["--set".to_owned(), format!("rewards.0={{name=\"judge\",endpoint=\"http://u:{SECRET}@h/v1#m\"}}")],
+        vec!["--set".to_owned(), format!("rewards.0={{name=\"judge\",endpoint=\"http://h/v1?key={SECRET}#m\"}}")],
+        vec!["--set".to_owned(), format!("model.path=http://u:{SECRET}@h/?token={SECRET}")],
+    ] {
+        let more: Vec<&str> = more.iter().map(String::as_str).collect();
+        let wrong = train(&file, &root.path().join("other"), &more).output().unwrap();
+        assert!(!wrong.status.success(), "{more:?}");
+        clean(&wrong, &format!("{more:?}"));
+    }
+    // Nor does the card of what came of it.
+    let card = root.path().join("card");
+    let mut export = Command::new(env!("CARGO_BIN_EXE_relign"));
+    let output = export.arg("export").arg(&out).arg(&card).output().unwrap();
+    assert!(output.status.success(), "{}", errors(&output));
+    clean(&output, "the export");
+    for (path, bytes) in all_bytes(&card) {
+        assert!(!bytes.windows(SECRET.len()).any(|part| part == SECRET.as_bytes()), "{}", path.display());
+    }
+    let page = fs::read_to_string(card.join("README.md")).unwrap();
+    assert!(page.contains("behind an address (`http`)") && !page.contains("rules compute"), "{page}");
+}
+
+#[test]
+fn what_a_server_says_reaches_a_terminal_spelled() {
+    let evil = "\u{1b}]52;c;ZXZpbA==\u{7}\u{9b}2J\u{202e}\r";
+    let server = Server::of("x", move |_| {
+        Reply::Status(400, "", json!({"error": {"message": format!("no {evil} no")}}).to_string())
+    });
+    let mut command = Command::new(env!("CARGO_BIN_EXE_relign"));
+    command
+        .args(["generate", "--model", &server.url, "--prompt", "x", "--max-tokens", "4"])
+        .env_remove("RELIGN_API_KEY");
+    let output = command.output().unwrap();
+    let said = errors(&output);
+    assert!(!output.status.success() && said.contains("no \\u{1b}]52;c;ZXZpbA=="), "{said}");
+    assert!(!said.contains(|c: char| relign_core::is_control(c) && c != '\n' && c != '\t'), "{said:?}");
+}
+
+#[test]
+fn a_value_beyond_what_training_can_add_fails_its_sample() {
+    let root = tempfile::tempdir().unwrap();
+    let script = root.path().join("mine.py");
+    let source = "def f(completions, **kwargs):\n    return [[1e308, 0.5, 2.0][sum(map(ord, text)) % 3] for text in completions]\n";
+    fs::write(&script, source).unwrap();
+    for rewards in [
+        format!("[[rewards]]\nname = \"python:{}:f\"", script.display()),
+        format!(
+            "[[rewards]]\nname = \"python:{0}:f\"\n[[rewards]]\nname = \"python:{0}:f\"\nweight = 1e9",
+            script.display()
+        ),
+    ] {
+        let out = tempfile::tempdir().unwrap();
+        let output = train(&recipe(root.path(), &rewards), &out.path().join("run"), &[]).output().unwrap();
+        assert!(output.status.success(), "{}", errors(&output));
+        let steps = metrics(&out.path().join("run"));
+        assert!(steps.iter().any(|step| step["rollouts"]["failed"].as_u64().unwrap() > 0), "{steps:?}");
+        for step in steps {
+            assert!(
+                step["rollouts"]["reward"].as_f64().unwrap().is_finite()
+                    && step["update"]["loss"].as_f64().unwrap().is_finite(),
+                "{step}"
+            );
+        }
+        let trees = zstd::decode_all(&fs::read(out.path().join("run/trees.jsonl.zst")).unwrap()[..]).unwrap();
+        assert!(String::from_utf8_lossy(&trees).contains("expected a value from -1e9 to 1e9, got 1e308"), "no reason");
+    }
+}

@@ -376,3 +376,31 @@ fn what_a_run_is_measured_on_is_looked_for_among_its_tasks() {
     assert_eq!(output.status.code(), Some(2), "{}", errors(&output));
     assert!(errors(&output).contains("eval.against") && !folder.path().join("other").exists());
 }
+
+#[test]
+fn the_command_that_is_printed_goes_on_with_the_run_in_a_shell() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("it's a $HOME `x` & <y>");
+    fs::create_dir(&folder).unwrap();
+    let recipe = recipe(&folder);
+    let out = folder.join("out \"1\"");
+    let sets = ["run.steps=200", "sampling.stop=[\"a b\", \"it's\"]", "sampling.temperature = 0.9", "name=a; b"];
+    let mut child = train(&recipe, &out, &sets.map(|set| ["--set", set]).concat()).spawn().unwrap();
+    wait_until(&mut child, || lines(&out.join("metrics.jsonl")) >= 2);
+    Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = errors(&output);
+    let command = said.lines().find_map(|line| line.strip_prefix("go on with: ")).unwrap_or_else(|| panic!("{said}"));
+    assert!(command.starts_with("relign train '") && command.matches("--set").count() == sets.len(), "{command}");
+    let path = Path::new(env!("CARGO_BIN_EXE_relign")).parent().unwrap().display().to_string();
+    let path = format!("{path}:{}", std::env::var("PATH").unwrap());
+    let mut shell = Command::new("sh");
+    shell.arg("-c").arg(command).env("PATH", path).env("OMP_NUM_THREADS", "1").current_dir(root.path());
+    let output = shell.stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success(), "{command}\n{}", errors(&output));
+    assert_eq!(lines(&out.join("metrics.jsonl")), 200);
+    // So do the commands that are suggested next.
+    let next = String::from_utf8_lossy(&output.stdout).into_owned();
+    let train = next.lines().map(str::trim).find(|line| line.starts_with("relign train ")).unwrap();
+    assert!(train.contains("--set 'sampling.stop=[\"a b\"") && train.ends_with("--set seed=4"), "{train}");
+}

@@ -172,7 +172,7 @@ fn calls_that_make_no_sense_are_refused_before_work_begins() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().to_str().unwrap().to_owned();
     for (strategies, more, said) in [
-        ("mcts", &["--budgets", "256,0"][..], "--budgets: expected tokens from 1 up or `none`, got 0"),
+        ("mcts", &["--budgets", "256,0"][..], "--budgets: expected 1 to 268435456 tokens or `none`, got 0"),
         ("mcts", &["--budgets", ","], "--budgets: expected at least one"),
         ("mtcs", &[], "did you mean `mcts`?"),
         ("sample(n=0)", &[], "n=0: expected at least 1, got 0"),
@@ -304,4 +304,38 @@ fn a_server_that_is_dead_or_stalls() {
     ]);
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("with --tokenizer MODEL they are"), "{}", stderr(&output));
+}
+
+/// Some ten thousand requests wait in the engine; one signal ends all of them, and what was generated is kept.
+#[test]
+fn a_search_of_many_requests_ends_at_its_first_signal() {
+    let (folder, model) = (tempfile::tempdir().unwrap(), tiny());
+    let out = folder.path().join("out");
+    let strategy = "self_consistency(n=30000, max_tokens=2)";
+    let call = ["search", "--task", "arithmetic", "--strategy", strategy, "--model", &model, "--limit", "1", "--out"];
+    let mut command = Command::new(env!("CARGO_BIN_EXE_relign"));
+    command.args(call).arg(&out).env("OMP_NUM_THREADS", "1");
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let kept = || std::fs::read_to_string(out.join("completions.jsonl")).unwrap_or_default();
+    let start = Instant::now();
+    while kept().lines().count() < 10 {
+        assert!(
+            child.try_wait().unwrap().is_none() && start.elapsed() < Duration::from_secs(120),
+            "nothing was generated"
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(Command::new("kill").arg("-TERM").arg(child.id().to_string()).status().unwrap().success());
+    let start = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        if start.elapsed() > Duration::from_secs(60) {
+            child.kill().unwrap();
+            panic!("the signal was not heeded");
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("interrupted; the same call goes on"), "{}", stderr(&output));
+    assert!(kept().lines().all(|line| serde_json::from_str::<Value>(line).is_ok()));
 }

@@ -14,7 +14,7 @@ const MOST_STUCK: usize = 64;
 
 /// Scores transcripts on a pool of threads.
 ///
-/// A reward that panics, overruns the limit or returns a number that is not finite yields
+/// A reward that panics, overruns the limit or returns a number that is not finite or beyond [`Score::MOST`] yields
 /// [`Verdict::Failed`](relign_core::Verdict::Failed) for its sample and harms nothing else. Rust cannot
 /// end a thread from outside: one that overruns is left behind and replaced, so it costs its core
 /// until it returns, but blocks neither the run nor its exit.
@@ -277,7 +277,7 @@ fn work(shared: &Shared) {
             Ok(_) if running.start.elapsed() > limit => overrun(limit),
             Ok(scores) if scores.len() == wanted => {
                 for (ticket, score) in (job.first..).zip(scores) {
-                    if shared.results.send((ticket, finite(score))).is_err() {
+                    if shared.results.send((ticket, score.bounded())).is_err() {
                         return;
                     }
                 }
@@ -299,17 +299,6 @@ fn work(shared: &Shared) {
 
 fn overrun(limit: Duration) -> String {
     format!("the reward took longer than its limit of {limit:?}")
-}
-
-/// `score`, or a failure where a number of it is not finite.
-fn finite(score: Score) -> Score {
-    if !score.value.is_finite() {
-        return Score::failed(format!("reward: expected a finite value, got {}", score.value));
-    }
-    match score.parts.iter().find(|(_, value)| !value.is_finite()) {
-        Some((name, value)) => Score::failed(format!("reward `{name}`: expected a finite value, got {value}")),
-        None => score,
-    }
 }
 
 fn message(panic: &(dyn std::any::Any + Send)) -> &str {

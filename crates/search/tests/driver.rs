@@ -392,6 +392,74 @@ fn an_interrupt_ends_the_round_even_while_a_reward_is_stuck() {
     assert_eq!(engine.in_flight(), 0);
 }
 
+/// An engine keeps what waits in a queue: cancelled from its front, many requests take a pass over it; in any other order each
+/// takes one of its own, and a round of some hundred thousand does not end for minutes.
+#[test]
+fn an_interrupted_round_cancels_its_requests_in_the_order_of_their_asking() {
+    struct Queue {
+        waiting: Vec<u64>,
+        cancelled: Vec<u64>,
+        interrupt: Arc<AtomicBool>,
+    }
+    impl Generate for Queue {
+        fn submit(&mut self, request: Request) -> Result<(), GenerateError> {
+            self.waiting.push(request.id);
+            Ok(())
+        }
+        fn poll(&mut self) -> Result<Vec<Completion>, GenerateError> {
+            self.interrupt.store(true, Ordering::Relaxed);
+            Ok(Vec::new())
+        }
+        fn in_flight(&self) -> usize {
+            self.waiting.len() - self.cancelled.len()
+        }
+        fn cancel(&mut self, id: u64) {
+            self.cancelled.push(id);
+        }
+    }
+    let interrupt = Arc::new(AtomicBool::new(false));
+    let mut engine = Queue { waiting: Vec::new(), cancelled: Vec::new(), interrupt: Arc::clone(&interrupt) };
+    let factory = samples(500);
+    let mut driver = Driver {
+        engine: &mut engine,
+        tokenizer: &Numbers,
+        judge: &mut judge(AMPLE, last_digit),
+        strategy: &*factory,
+        sampling: Sampling::default(),
+        seed: Seed(1),
+        step: 0,
+        interrupt,
+        progress: None,
+        options: Options::default(),
+    };
+    let error = driver.run(tasks(4), &mut |_| ()).unwrap_err();
+    assert!(matches!(error, RolloutError::Interrupted));
+    assert_eq!(engine.waiting.len(), 2000);
+    assert_eq!(engine.cancelled, engine.waiting);
+}
+
+/// A strategy that is told at once whatever it asks for never gives the driver a pause.
+#[test]
+fn an_interrupt_ends_a_round_before_anything_more_is_asked() {
+    let factory = samples(4);
+    let mut engine = Script::new(1);
+    let mut driver = Driver {
+        engine: &mut engine,
+        tokenizer: &Numbers,
+        judge: &mut judge(AMPLE, last_digit),
+        strategy: &*factory,
+        sampling: Sampling::default(),
+        seed: Seed(1),
+        step: 0,
+        interrupt: Arc::new(AtomicBool::new(true)),
+        progress: None,
+        options: Options::default(),
+    };
+    let error = driver.run(tasks(3), &mut |_| ()).unwrap_err();
+    assert!(matches!(error, RolloutError::Interrupted));
+    assert_eq!(engine.polls, 0, "something was asked");
+}
+
 #[test]
 fn an_engine_that_loses_a_request_is_an_error() {
     struct Loses;

@@ -42,22 +42,42 @@ pub fn rewards(sections: &[RewardSection], environment: Arc<dyn Environment>) ->
         return Ok(Arc::new(rewards::Own(environment)));
     }
     let mut weighted = Weighted::default();
-    for (index, RewardSection { name, weight, when, settings }) in sections.iter().enumerate() {
+    for (index, section) in sections.iter().enumerate() {
         let mut build = || {
-            let reward = if name == rewards::Own::NAME {
-                if let Some(key) = settings.keys().next() {
-                    return Err(ConfigError::at(key, "the environment's own score has no settings here"));
-                }
+            let reward: Box<dyn Reward> = if section.name == rewards::Own::NAME {
                 Box::new(rewards::Own(Arc::clone(&environment)))
             } else {
-                let (name, settings) = in_full(name, settings)?;
+                let (name, settings) = in_full(&section.name, &section.settings)?;
                 (find("reward", REWARDS, name)?.build)(Value::Object(settings))?
             };
-            weighted.add(name, *weight, when.as_ref(), reward)
+            add(&mut weighted, section, reward)
         };
         build().map_err(|error| error.within(&format!("rewards.{index}")))?;
     }
     Ok(Arc::new(weighted))
+}
+
+/// Whether the sum that a recipe's `rewards` sections ask for can be built, whatever the parts are: weights, gates, and
+/// the environment's own score, which has no settings.
+///
+/// # Errors
+/// The first section that does not fit.
+pub fn check_sum(sections: &[RewardSection]) -> Result<(), ConfigError> {
+    let mut weighted = Weighted::default();
+    sections.iter().enumerate().try_for_each(|(index, section)| {
+        let mut add = || add(&mut weighted, section, Box::new(rewards::Length::default()));
+        add().map_err(|error| error.within(&format!("rewards.{index}")))
+    })
+}
+
+fn add(weighted: &mut Weighted, section: &RewardSection, reward: Box<dyn Reward>) -> Result<(), ConfigError> {
+    let RewardSection { name, weight, when, settings } = section;
+    if name == rewards::Own::NAME
+        && let Some(key) = settings.keys().next()
+    {
+        return Err(ConfigError::at(key, "the environment's own score has no settings here"));
+    }
+    weighted.add(name, *weight, when.as_ref(), reward)
 }
 
 /// A reward's registry name and all its settings: `python:FILE.py:NAME` in a recipe is `python` with that `function`.

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use relign_core::Estimate;
+use relign_core::{Estimate, files};
 use relign_model::{Checkpoint, Device, Kind, Tensor, Tokenizer, save_folder};
 use serde::{Deserialize, Serialize};
 
@@ -109,7 +109,7 @@ impl Saved {
             }
             return Ok(None);
         }
-        let text = fs::read_to_string(&path).map_err(TrainError::io(&path))?;
+        let text = files::read_to_string(&path).map_err(TrainError::io(&path))?;
         serde_json::from_str(&text)
             .map(Some)
             .map_err(|error| TrainError::Checkpoint { path, what: format!("expected a trainer's state, got {error}") })

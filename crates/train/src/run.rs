@@ -1,5 +1,6 @@
 //! The loop.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -167,9 +168,17 @@ impl Run<'_> {
         let training = Instant::now();
         let seed = self.recipe.seed.child("update").index(step);
         let sink = &mut *self.sink;
-        let update = self.trainer.update(step, &trees, self.algorithm, seed, &mut |done, total| {
-            // A progress bar that cannot be drawn is no reason to stop.
-            let _ = sink.event(&Event::Progress { what: "training", done, total });
+        let trainer = &mut *self.trainer;
+        // The tensor library reports failures, want of memory above all, by panicking. Weights half updated are left to
+        // the error that ends the run: the newest checkpoint is whole.
+        let update = catch_unwind(AssertUnwindSafe(|| {
+            trainer.update(step, &trees, self.algorithm, seed, &mut |done, total| {
+                // A progress bar that cannot be drawn is no reason to stop.
+                let _ = sink.event(&Event::Progress { what: "training", done, total });
+            })
+        }))
+        .unwrap_or_else(|panic| {
+            Err(TrainError::Backend(format!("step {step}: {}", relign_model::of_panic(panic.as_ref()))))
         })?;
         self.sampler.published(self.trainer.policy().version());
         let train_seconds = training.elapsed().as_secs_f64();

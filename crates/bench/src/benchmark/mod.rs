@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use relign_core::{RewardSection, Sampling, Section};
+use relign_core::{RewardSection, Sampling, Section, bounds, schema_of};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -115,8 +115,8 @@ impl From<&Decoding> for Sampling {
     }
 }
 
-/// The most samples of an item: a definition, or a log of somebody else's, must not ask for all memory.
-pub(crate) const MOST_SAMPLES: u64 = 100_000;
+// A definition, or a log of somebody else's, must not ask for all memory.
+pub(crate) use relign_core::bounds::MOST_SAMPLES;
 
 fn sample() -> Section {
     Section { name: "sample".to_owned(), settings: Map::new() }
@@ -169,6 +169,10 @@ impl Benchmark {
         }
         if self.samples == 0 || self.samples > MOST_SAMPLES {
             return Err(format!("samples: expected 1 to {MOST_SAMPLES}, got {}", self.samples));
+        }
+        let value = serde_json::to_value(self).map_err(|error| error.to_string())?;
+        if let Some(beyond) = bounds::beyond(&schema_of::<Self>(), &value).into_iter().next() {
+            return Err(beyond.to_string());
         }
         if self.items == Some(0) {
             return Err("items: expected at least 1, got 0".to_owned());

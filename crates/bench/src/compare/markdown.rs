@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::text::{cells, sentence};
 use super::{Comparison, Flip, Report};
+use crate::markdown::{cell, code, quoted, text};
 use crate::words::{clip, interval, points};
 
 /// Characters of a text shown in Markdown; the HTML report and the results hold all of it.
@@ -14,15 +15,15 @@ const SHOWN: usize = 400;
 pub fn markdown(report: &Report) -> String {
     let mut out = String::new();
     for warning in &report.warnings {
-        let _ = writeln!(out, "> **Not comparable:** {}\n", cell(warning));
+        let _ = writeln!(out, "> **Not comparable:** {}\n", text(warning));
     }
     for comparison in &report.comparisons {
-        let _ = writeln!(out, "## {} against {}\n", cell(&comparison.model), cell(&report.base));
+        let _ = writeln!(out, "## {} against {}\n", text(&comparison.model), text(&report.base));
         out += &uplift(comparison);
         for row in &comparison.rows {
             for (what, flips) in [("won", &row.gained), ("lost", &row.missed)] {
                 if !flips.is_empty() {
-                    let _ = writeln!(out, "\n### {}: items {what} ({} shown)\n", cell(&row.benchmark), flips.len());
+                    let _ = writeln!(out, "\n### {}: items {what} ({} shown)\n", text(&row.benchmark), flips.len());
                     flips.iter().for_each(|item| flip(&mut out, item));
                 }
             }
@@ -30,20 +31,21 @@ pub fn markdown(report: &Report) -> String {
         out += "\n### Provenance\n\n| benchmark | what | base | tuned |\n|---|---|---|---|\n";
         for row in &comparison.rows {
             for (what, [ours, theirs]) in &row.provenance {
+                let what = cell(what);
                 let _ = writeln!(out, "| {} | {what} | {} | {} |", cell(&row.benchmark), cell(ours), cell(theirs));
             }
         }
         out.push('\n');
     }
     for note in &report.notes {
-        let _ = writeln!(out, "- Note: {}.", cell(note));
+        let _ = writeln!(out, "- Note: {}.", text(note));
     }
     let _ = writeln!(
         out,
         "\nIntervals are 95 %. Differences are paired by item; `p` is McNemar's exact test for one sample of each item, \
          Student's on clustered errors else, corrected over all tests above. Relative uplift: cluster bootstrap (BCa). \
          RELIGN {}.",
-        report.relign
+        cell(&report.relign)
     );
     out
 }
@@ -66,21 +68,14 @@ pub fn uplift(comparison: &Comparison) -> String {
     }
     out.push('\n');
     for row in &comparison.rows {
-        let _ = writeln!(out, "- {}.", cell(&sentence(row)));
+        let _ = writeln!(out, "- {}.", text(&sentence(row)));
     }
     out
 }
 
 fn flip(out: &mut String, flip: &Flip) {
-    let _ = writeln!(out, "**{}**, expected `{}`\n", cell(&flip.item), clip(&flip.expected, 80).replace('`', "'"));
+    let _ = writeln!(out, "**{}**, expected {}\n", text(&flip.item), code(&clip(&flip.expected, 80)));
     for (who, said) in [("asked", &flip.question), ("base", &flip.base.text), ("tuned", &flip.tuned.text)] {
-        // Quoted line by line, so that nothing in a text ends the quotation.
-        let quoted: Vec<String> = clip(said, SHOWN).lines().map(|line| format!(">     {line}")).collect();
-        let _ = writeln!(out, "> {who}:\n>\n{}\n", quoted.join("\n"));
+        let _ = writeln!(out, "> {who}:\n>\n{}", quoted(&clip(said, SHOWN)));
     }
-}
-
-/// Text that stays in its cell.
-fn cell(text: &str) -> String {
-    text.replace('\\', "\\\\").replace('|', "\\|").replace('<', "&lt;").replace(['\n', '\r'], " ")
 }

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use relign_core::files;
+
 use super::Report;
 
 /// A file that is no report.
@@ -22,6 +24,6 @@ pub struct ReadError {
 pub fn read(path: &Path) -> Result<Report, ReadError> {
     let path = if path.is_dir() { path.join("compare.json") } else { path.to_owned() };
     let wrong = |what: String| ReadError { path: path.clone(), what };
-    let text = std::fs::read_to_string(&path).map_err(|error| wrong(error.to_string()))?;
+    let text = files::read_to_string(&path).map_err(|error| wrong(error.to_string()))?;
     serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))
 }

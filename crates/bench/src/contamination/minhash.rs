@@ -26,7 +26,7 @@ pub(super) struct Bands {
 impl Bands {
     pub(super) fn add(&mut self, place: u32, shingles: impl Iterator<Item = u64>) {
         for band in bands(&signature(shingles)) {
-            self.texts.entry(band).or_default().push(place);
+            super::hold(self.texts.entry(band).or_default(), place);
         }
     }
 
@@ -34,6 +34,14 @@ impl Bands {
     pub(super) fn candidates(&self, shingles: impl Iterator<Item = u64>) -> Vec<u32> {
         let signature = signature(shingles);
         bands(&signature).filter_map(|band| self.texts.get(&band)).flatten().copied().collect()
+    }
+}
+
+#[cfg(test)]
+impl Bands {
+    /// The most texts in a band.
+    pub(super) fn longest(&self) -> usize {
+        self.texts.values().map(Vec::len).max().unwrap_or(0)
     }
 }
 

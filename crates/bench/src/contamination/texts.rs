@@ -1,8 +1,13 @@
 //! Texts from files of training data and of benchmarks.
 
+use std::fs::File;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
+use serde::Deserializer;
+use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
+use serde_json::error::Category;
 
 /// A text with a name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,36 +65,83 @@ pub fn questions(path: &Path) -> Result<Vec<Text>, TextError> {
     Ok(found)
 }
 
-/// The records of a file with their numbers, counted from 0.
+/// The longest paragraph that is read as one: a file without empty lines must not have to fit into memory.
+const LONGEST: usize = 4 << 20;
+
+/// The records of a file with their numbers, counted from 0, one after the other: the file may be larger than memory.
 fn records(path: &Path, each: &mut dyn FnMut(usize, Value)) -> Result<(), TextError> {
     let fail = |what: String| TextError { path: path.to_owned(), what };
-    let text = std::fs::read_to_string(path).map_err(|error| fail(error.to_string()))?;
+    let reader = BufReader::new(File::open(path).map_err(|error| fail(error.to_string()))?);
     match path.extension().and_then(|end| end.to_str()) {
         Some("json") => {
-            let value: Value =
-                serde_json::from_str(&text).map_err(|error| fail(format!("expected JSON, got {error}")))?;
-            match value {
-                Value::Array(records) => {
-                    records.into_iter().enumerate().for_each(|(number, record)| each(number, record))
-                }
-                Value::Object(map) => {
-                    map.into_iter().enumerate().for_each(|(number, (_, record))| each(number, record))
-                }
-                _ => return Err(fail("expected a list of records, got a single value".to_owned())),
-            }
+            let mut json = serde_json::Deserializer::from_reader(reader);
+            let read = (&mut json).deserialize_any(Records(each)).and_then(|()| json.end());
+            read.map_err(|error| match error.classify() {
+                Category::Data => fail("expected a list of records, got a single value".to_owned()),
+                _ => fail(format!("expected JSON, got {error}")),
+            })
         }
         Some("jsonl" | "ndjson") => {
-            for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-                let record = serde_json::from_str(line);
-                each(number, record.map_err(|error| fail(format!("line {}: expected JSON, got {error}", number + 1)))?);
+            for (number, line) in reader.lines().enumerate() {
+                let line = line.map_err(|error| fail(format!("line {}: {error}", number + 1)))?;
+                if !line.trim().is_empty() {
+                    let record = serde_json::from_str(&line);
+                    let wrong = |error| fail(format!("line {}: expected JSON, got {error}", number + 1));
+                    each(number, record.map_err(wrong)?);
+                }
             }
+            Ok(())
         }
         _ => {
-            let paragraphs = text.split("\n\n").filter(|paragraph| !paragraph.trim().is_empty());
-            paragraphs.enumerate().for_each(|(number, paragraph)| each(number, Value::from(paragraph)));
+            let (mut paragraph, mut count) = (String::new(), 0);
+            let mut end = |paragraph: &mut String| {
+                if !paragraph.trim().is_empty() {
+                    each(count, Value::from(paragraph.as_str()));
+                    count += 1;
+                }
+                paragraph.clear();
+            };
+            for line in reader.lines() {
+                let line = line.map_err(|error| fail(error.to_string()))?;
+                if line.is_empty() || paragraph.len() > LONGEST {
+                    end(&mut paragraph);
+                }
+                paragraph.push_str(&line);
+                paragraph.push('\n');
+            }
+            end(&mut paragraph);
+            Ok(())
         }
     }
-    Ok(())
+}
+
+/// Hands over the elements of a list, or the values of an object, as they are read.
+struct Records<'a>(&'a mut dyn FnMut(usize, Value));
+
+impl<'de> Visitor<'de> for Records<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a list of records")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        let mut number = 0;
+        while let Some(record) = list.next_element()? {
+            (self.0)(number, record);
+            number += 1;
+        }
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let mut number = 0;
+        while let Some((IgnoredAny, record)) = map.next_entry()? {
+            (self.0)(number, record);
+            number += 1;
+        }
+        Ok(())
+    }
 }
 
 /// Every string in a value with its place.

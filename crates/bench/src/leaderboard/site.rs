@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use relign_core::{Estimate, Finish, Role, Verdict};
+use relign_core::{Estimate, Finish, Role, Verdict, files};
 
 use super::{Board, Domain, Row, Table};
 use crate::page::{bar, escape, list, page, table, top};
@@ -17,7 +17,7 @@ use crate::words::{clip, share};
 pub fn write(board: &Board, folder: &Path) -> Result<(), ResultError> {
     let put = |name: &str, text: &str| {
         let path = folder.join(name);
-        std::fs::write(&path, text).map_err(|error| ResultError::Io { path, error })
+        files::write(&path, text).map_err(|error| ResultError::Io { path, error })
     };
     let items = folder.join("items");
     std::fs::create_dir_all(&items).map_err(|error| ResultError::Io { path: items, error })?;

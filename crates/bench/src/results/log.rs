@@ -4,6 +4,8 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use relign_core::files;
+
 use super::{End, Header, Item, Record, ResultError, Results, START, Sample, Spent, content, read};
 
 /// A log that is being written. One process at a time.
@@ -25,6 +27,7 @@ impl Log {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(io)?;
         }
+        files::expect_plain(path).map_err(io)?;
         let file = OpenOptions::new().create(true).append(true).read(true).open(path).map_err(io)?;
         match file.try_lock() {
             Ok(()) => {}

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use relign_core::files;
+
 use super::{
     BEFORE_CHAIN, End, FORMAT, Header, Item, Record, ResultError, START, Sample, Spent, chain, content, data_sha256,
 };
@@ -57,7 +59,7 @@ impl Results {
 /// If it cannot be read, a line is not what it was when it was written, or what it holds does not fit
 /// together.
 pub fn read(path: &Path) -> Result<Results, ResultError> {
-    let text = std::fs::read(path).map_err(|error| ResultError::Io { path: path.to_owned(), error })?;
+    let text = files::read(path).map_err(|error| ResultError::Io { path: path.to_owned(), error })?;
     let refused = |line: usize, what: String| ResultError::Refused { path: path.to_owned(), line, what };
     let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
     let text = std::str::from_utf8(&text[..whole])
@@ -238,6 +240,7 @@ pub fn find(path: &Path) -> Result<Vec<PathBuf>, ResultError> {
 fn begins_as_log(path: &Path) -> bool {
     use std::io::Read;
     let mut start = [0; 18];
-    std::fs::File::open(path).is_ok_and(|mut file| file.read_exact(&mut start).is_ok())
+    // A pipe or a device of such a name is no log, and reading it may never end.
+    files::open(path).is_ok_and(|mut file| file.read_exact(&mut start).is_ok())
         && start.starts_with(b"{\"kind\":\"header\"")
 }

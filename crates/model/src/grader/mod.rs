@@ -114,7 +114,9 @@ impl Grader {
             for (at, text) in packed.texts.iter().enumerate() {
                 answers[fit[text.index]] = match &outcome {
                     Ok(numbers) => finite(&numbers[at]),
-                    Err(_) => Err("the forward pass failed, probably for want of memory".to_owned()),
+                    Err(panic) => {
+                        Err(format!("the forward pass failed: {}", crate::exhausted::of_panic(panic.as_ref())))
+                    }
                 };
             }
         }

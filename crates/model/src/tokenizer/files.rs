@@ -60,7 +60,7 @@ pub(super) fn complete(folder: &Path, settings: &mut Value) -> Result<(), Checkp
 
 /// A text file as Python's text mode reads it: every line ends with `\n`.
 fn read_text(file: &Path) -> Result<String, CheckpointError> {
-    let text = std::fs::read_to_string(file).map_err(CheckpointError::io(file))?;
+    let text = relign_core::files::read_to_string(file).map_err(CheckpointError::io(file))?;
     Ok(text.replace("\r\n", "\n").replace('\r', "\n"))
 }
 

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::sampling::SamplingArgs;
 use super::{say, say_json};
+use crate::console::{Out, for_stdout, note};
 use crate::generator::{Generator, ServerArgs, Source};
 
 /// What `chat` was told.
@@ -29,7 +30,7 @@ pub(crate) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
     let sampling = generator.sampling(&asked.sampling, 512)?;
     let live = io::stdin().is_terminal() && !as_json;
     if live {
-        eprintln!("{}; /reset forgets the conversation, Ctrl-D ends", generator.path.display());
+        note!("{}; /reset forgets the conversation, Ctrl-D ends", generator.path.display());
     }
     let start: Vec<Message> = asked.system.iter().map(|text| Message::system(text.as_str())).collect();
     let mut messages = start.clone();
@@ -37,7 +38,7 @@ pub(crate) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
     let mut lines = io::stdin().lock().lines();
     loop {
         if live {
-            eprint!("\n> ");
+            let _ = write!(io::stderr().lock(), "\n> ");
         }
         let Some(line) = lines.next() else { break };
         let line = line?;
@@ -64,7 +65,7 @@ pub(crate) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
             }
             // The conversation outgrew the context: the user may go on with a new one.
             Err(error) if live => {
-                eprintln!("error: {error:#}; /reset forgets the conversation");
+                note!("error: {error:#}; /reset forgets the conversation");
                 messages.pop();
             }
             Err(error) => return Err(error),
@@ -80,9 +81,8 @@ pub(crate) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
 }
 
 fn print(text: &str) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    out.flush()
+    Out.write_all(for_stdout(text).as_bytes())?;
+    Out.flush()
 }
 
 /// The model's next turn, handed to `shown` as it comes; a server's comes in one piece.

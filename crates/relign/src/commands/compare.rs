@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use relign_bench::compare::{CompareError, Options, Report, compare, html, markdown, text};
 use relign_bench::results::{Results, find, read};
-use relign_core::Seed;
+use relign_core::{Seed, files};
 use serde_json::json;
 
 use super::{say, say_json};
@@ -86,7 +86,7 @@ fn write(out: &Path, report: &Report) -> anyhow::Result<()> {
     let json = serde_json::to_string_pretty(report)? + "\n";
     for (name, text) in [("compare.md", markdown(report)), ("compare.html", html(report)), ("compare.json", json)] {
         let file = out.join(name);
-        std::fs::write(&file, text).with_context(|| file.display().to_string())?;
+        files::write(&file, text).with_context(|| file.display().to_string())?;
     }
     Ok(())
 }

@@ -1,15 +1,16 @@
 //! `relign completions` and `relign schema`: what shells and editors want to know.
 
-use std::io;
+use std::io::Write;
 
 use clap::CommandFactory;
 
 use super::say;
+use crate::console::Out;
 
 pub(crate) fn run(shell: clap_complete::Shell) -> anyhow::Result<()> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut crate::cli::Cli::command(), "relign", &mut script);
-    io::Write::write_all(&mut io::stdout().lock(), &script)?;
+    Out.write_all(&script)?;
     Ok(())
 }
 

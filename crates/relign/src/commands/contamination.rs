@@ -10,6 +10,9 @@ use super::{say, say_json};
 use crate::benchmarks;
 use crate::usage::Usage;
 
+/// The longest run of words that is looked for.
+const LONGEST_RUN: u64 = 1000;
+
 /// What `contamination` was told.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Asked {
@@ -20,7 +23,7 @@ pub(crate) struct Asked {
     #[arg(long, value_name = "NAME,FILE,...", required = true, value_delimiter = ',')]
     against: Vec<String>,
     /// Words in a run that both may not hold
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u64).range(2..))]
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u64).range(2..=LONGEST_RUN))]
     run: u64,
     /// The share of common runs from which two texts are near duplicates
     #[arg(long, value_name = "SHARE", default_value_t = 0.7)]

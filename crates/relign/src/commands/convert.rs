@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::sampling::peak_gb;
 use super::{say, say_json};
+use crate::console::note;
 use crate::usage::Usage;
 
 /// What `convert` was told.
@@ -77,7 +78,7 @@ pub(crate) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
             "peak_rss_gb": peak_gb(),
         }));
     }
-    eprintln!(
+    note!(
         "{} tensors, {} to {}, {:.1} MB in {seconds:.1} s",
         checkpoint.names().len(),
         stored.name(),

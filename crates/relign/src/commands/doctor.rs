@@ -158,14 +158,11 @@ fn gib(kib: u64) -> f64 {
     kib as f64 / f64::from(1 << 20)
 }
 
-fn kib(key: &str) -> u64 {
-    let text = proc_value("/proc/meminfo", key).unwrap_or_default();
-    text.split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or(0)
-}
-
 fn memory() -> Finding {
-    let (total, free) = (gib(kib("MemTotal")), gib(kib("MemAvailable")));
-    let found = format!("{free:.1} GiB free of {total:.1}");
+    let memory = relign_engine::memory::here();
+    let (total, free) = (gib(memory.total >> 10), gib(memory.free >> 10));
+    let limited = if memory.limited { " that a control group allows" } else { "" };
+    let found = format!("{free:.1} GiB free of {total:.1}{limited}");
     if free < 4.0 {
         warn("memory", found, "training a model of 135 million weights takes about 4 GiB")
     } else {

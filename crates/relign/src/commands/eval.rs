@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use relign_core::{
-    DataFile, Environment, Estimate, Finish, Node, Rollouts, Sampling, Seed, Split, Tree, Verdict, find,
+    DataFile, Environment, Estimate, Finish, Node, Rollouts, Sampling, Seed, Split, Tree, Verdict, bounds, files, find,
 };
 use relign_search::{Driver, Judge, Options, STRATEGIES};
 use serde::Serialize;
 use serde_json::json;
 
-use super::sampling::{SamplingArgs, ThoughtArgs, at_least_one, bar, peak_gb};
+use super::sampling::{SamplingArgs, ThoughtArgs, bar, bounded, peak_gb};
 use super::{say, say_json};
 use crate::generator::{Generator, Prompting, ServerArgs, ServerSummary};
 use crate::judged::{accuracy, samples, verdict};
@@ -46,10 +46,10 @@ pub(crate) struct Asked {
     #[arg(long = "set", value_name = "KEY=VALUE")]
     sets: Vec<String>,
     /// Tasks asked [default: 200; all of a benchmark's. Of a benchmark, the same ones for everybody]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = bounded::<u64>("items"))]
     limit: Option<u64>,
     /// Samples of each task; more than 1 needs a temperature above 0
-    #[arg(long, value_name = "K", default_value_t = 1, value_parser = at_least_one)]
+    #[arg(long, value_name = "K", default_value_t = 1, value_parser = bounded::<usize>("samples"))]
     samples: usize,
     /// Write `trees.jsonl.zst` and `summary.json` there; a benchmark's results [default: results], gone on with
     /// where they are there already
@@ -131,6 +131,9 @@ pub(crate) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
     if asked.samples > 1 && asked.sampling.temperature == 0.0 {
         return Err(Usage::error("--samples above 1 needs --temperature above 0: greedy samples are all the same"));
     }
+    let limit = asked.limit.unwrap_or(200);
+    bounds::together(&[("--limit", limit), ("--samples", asked.samples as u64)])
+        .map_err(|error| Usage(error.message))?;
     let recipe = recipe_file::of_run(&asked.model)?;
     let section = match (&asked.task, &recipe) {
         (Some(task), _) => recipe_file::section("environment", task, None, &asked.sets)?,
@@ -147,10 +150,7 @@ pub(crate) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
     };
     let environment: Arc<dyn Environment> =
         Arc::from(relign_tasks::environment(&section).map_err(|error| Usage(error.to_string()))?);
-    let limit = asked.limit.unwrap_or(200);
-    let items = environment.len(Split::Eval).map_or(limit, |n| n.min(limit));
-    let tasks = (0..items).map(|index| environment.task(Split::Eval, index)).collect::<Result<Vec<_>, _>>();
-    let tasks = tasks.map_err(anyhow::Error::msg)?;
+    let tasks = held_out::tasks(environment.as_ref(), limit, "--limit").collect::<anyhow::Result<Vec<_>>>()?;
     anyhow::ensure!(!tasks.is_empty(), "task {}: expected held-out items, it has none", section.name);
 
     let sequences = (tasks.len() * asked.samples).min(128);
@@ -267,7 +267,7 @@ fn write(out: &Path, trees: &[Tree], summary: &Summary) -> anyhow::Result<()> {
     std::fs::create_dir_all(out).with_context(|| out.display().to_string())?;
     write_trees(&out.join("trees.jsonl.zst"), trees)?;
     let file = out.join("summary.json");
-    std::fs::write(&file, serde_json::to_string_pretty(summary)? + "\n").with_context(|| file.display().to_string())
+    files::write(&file, serde_json::to_string_pretty(summary)? + "\n").with_context(|| file.display().to_string())
 }
 
 fn report(summary: &Summary, out: Option<&Path>) -> anyhow::Result<()> {

@@ -126,7 +126,10 @@ fn type_name(schema: &Value, root: &Value) -> String {
         _ => return "any".to_owned(),
     };
     let word = |name: &str| match name {
-        "integer" => "whole number".to_owned(),
+        "integer" => match schema.get("maximum") {
+            Some(most) => format!("whole number to {most}"),
+            None => "whole number".to_owned(),
+        },
         "boolean" => "true | false".to_owned(),
         "string" => "text".to_owned(),
         "object" => "table".to_owned(),
@@ -202,6 +205,8 @@ mod tests {
         let rows = settings(&lookup("optimizer").unwrap().schema);
         let row = |name: &str| rows.iter().find(|row| row[0] == name).unwrap();
         assert_eq!(row("warmup")[1..3], ["whole number", "0"]);
+        let sample = settings(&lookup("strategy:sample").unwrap().schema);
+        assert_eq!(sample[0][1], "whole number to 100000");
         assert_eq!(row("schedule")[1..3], [r#""constant" | "linear" | "cosine""#, r#""constant""#]);
     }
 

@@ -8,6 +8,7 @@ use relign_model::{Checkpoint, Kind, save_checkpoint};
 use serde_json::json;
 
 use super::{say, say_json};
+use crate::console::note;
 use crate::usage::Usage;
 
 mod card;
@@ -86,10 +87,10 @@ pub(crate) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
     let files = write(asked, &checkpoint, &facts)?;
     let bytes: u64 = files.iter().filter_map(|file| asked.out.join(file).metadata().ok()).map(|file| file.len()).sum();
     if facts.licence.is_none() {
-        eprintln!("the licence of the base model is not known here; the card says so (--license ID names it)");
+        note!("the licence of the base model is not known here; the card says so (--license ID names it)");
     }
     if facts.base.is_none() {
-        eprintln!("the base model's place on the hub is not known here (--base-model ORG/NAME names it)");
+        note!("the base model's place on the hub is not known here (--base-model ORG/NAME names it)");
     }
     if as_json {
         return say_json(&json!({
@@ -99,8 +100,8 @@ pub(crate) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
             "relign": env!("CARGO_PKG_VERSION"),
         }));
     }
-    eprintln!("{} files, {:.1} MB, weights as {}", files.len(), bytes as f64 / 1e6, asked.kind.name());
-    eprintln!("read its card before you publish it: {}", asked.out.join(CARD).display());
+    note!("{} files, {:.1} MB, weights as {}", files.len(), bytes as f64 / 1e6, asked.kind.name());
+    note!("read its card before you publish it: {}", asked.out.join(CARD).display());
     Ok(say(asked.out.display())?)
 }
 

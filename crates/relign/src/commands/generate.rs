@@ -7,11 +7,12 @@ use std::time::Instant;
 
 use anyhow::Context;
 use indicatif::ProgressBar;
-use relign_core::{Completion, Generate, GenerateError, Message, Request, Sampling, Seed};
+use relign_core::{Completion, Generate, GenerateError, Message, Request, Sampling, Seed, bounds};
 use serde_json::json;
 
-use super::sampling::{SamplingArgs, at_least_one, bar, peak_gb};
+use super::sampling::{SamplingArgs, bar, bounded, peak_gb};
 use super::say_json;
+use crate::console::note;
 use crate::generator::{Generator, ServerArgs};
 use crate::usage::Usage;
 
@@ -39,7 +40,7 @@ pub(crate) struct Asked {
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
     /// Completions of each prompt
-    #[arg(short, value_name = "K", default_value_t = 1, value_parser = at_least_one)]
+    #[arg(short, value_name = "K", default_value_t = 1, value_parser = bounded::<usize>("n"))]
     n: usize,
     /// Sample nothing: tell how likely this is as the answer to the prompt or, without one, as text from its
     /// beginning on
@@ -60,6 +61,10 @@ pub(crate) struct Asked {
 
 pub(crate) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
     let prompts = prompts(asked, as_json)?; // before the model is loaded: a typo is answered at once
+    if asked.n > 1 {
+        bounds::together(&[("prompts", prompts.len() as u64), ("-n", asked.n as u64)])
+            .map_err(|error| Usage(error.message))?;
+    }
     let total = prompts.len() * asked.n;
     let mut generator = Generator::open(&asked.model, &asked.sampling, total.min(128), &asked.server)?;
     let started = Instant::now();
@@ -118,7 +123,7 @@ pub(crate) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
         }
         say_json(&summary)?;
     } else if tokens > 0 {
-        eprintln!("{tokens} tokens in {seconds:.1} s ({rate:.0} a second)");
+        note!("{tokens} tokens in {seconds:.1} s ({rate:.0} a second)");
     }
     anyhow::ensure!(failed == 0, "{failed} of {total} requests failed, see above");
     Ok(())

@@ -4,6 +4,8 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
+use crate::console::{Out, json_line, visible};
+
 pub(crate) mod benchmark;
 pub(crate) mod chat;
 pub(crate) mod compare;
@@ -28,13 +30,13 @@ pub(crate) mod train;
 pub(crate) mod tree;
 pub(crate) mod verify;
 
-/// Prints `text` and a line break on stdout. Unlike `println!`, a reader that went away is an error
+/// Prints `text`, [`visible`], and a line break on stdout. Unlike `println!`, a reader that went away is an error
 /// to pass on, not a panic.
 fn say(text: impl std::fmt::Display) -> io::Result<()> {
-    writeln!(io::stdout().lock(), "{text}")
+    writeln!(Out, "{}", visible(&text.to_string()))
 }
 
 /// Prints one JSON object as a line on stdout.
 fn say_json(value: &impl Serialize) -> anyhow::Result<()> {
-    Ok(say(serde_json::to_string(value)?)?)
+    Ok(writeln!(Out, "{}", json_line(value)?)?)
 }

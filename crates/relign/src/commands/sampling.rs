@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use relign_core::{Constraint, Device, Dtype, KvCache, RolloutWeights, Sampling, ThoughtMarkers};
+use relign_core::{Constraint, Device, Dtype, KvCache, RolloutWeights, Sampling, ThoughtMarkers, bounds};
 use relign_model::Tokenizer;
 
 use crate::loaded::{Compute, Read};
@@ -13,7 +13,7 @@ use crate::usage::Usage;
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct SamplingArgs {
     /// At most this many tokens an answer [default: 256, or what a run's recipe says]
-    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    #[arg(long, value_name = "N", value_parser = bounded::<usize>("max_tokens"))]
     pub(crate) max_tokens: Option<usize>,
     /// 0 takes the most likely token
     #[arg(long, value_name = "T", default_value_t = 0.0, value_parser = temperature)]
@@ -37,7 +37,7 @@ pub(crate) struct SamplingArgs {
     pub(crate) kv_cache: KvCache,
     /// The longest sequence in tokens, prompt included [default: the model's, of Phi-3 and Phi-4-mini what they were
     /// first trained on; more makes them read all positions as for long texts]
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, value_parser = bounded_or_none::<usize>("context"))]
     pub(crate) context: usize,
     /// The base model, where MODEL is a PEFT folder [default: what the folder names]
     #[arg(long, value_name = "MODEL")]
@@ -238,9 +238,23 @@ fn token_id(token: &str, tokenizer: Option<&Tokenizer>) -> Result<u32, String> {
     }
 }
 
-/// A count from 1 up.
-pub(crate) fn at_least_one(text: &str) -> Result<usize, String> {
-    text.parse().ok().filter(|&n| n > 0).ok_or_else(|| "expected a whole number from 1 up".to_owned())
+/// Reads a count from 1 to the bound of the setting called `name`.
+pub(crate) fn bounded<N: TryFrom<u64>>(name: &'static str) -> impl Fn(&str) -> Result<N, String> + Clone {
+    move |text| within(1, bounds::most(name), text)
+}
+
+/// Like [`bounded`], from 0 up.
+pub(crate) fn bounded_or_none<N: TryFrom<u64>>(name: &'static str) -> impl Fn(&str) -> Result<N, String> + Clone {
+    move |text| within(0, bounds::most(name), text)
+}
+
+fn within<N: TryFrom<u64>>(least: u64, most: Option<u64>, text: &str) -> Result<N, String> {
+    let fits = |n: &u64| *n >= least && most.is_none_or(|most| *n <= most);
+    let read = text.parse().ok().filter(fits).and_then(|n| N::try_from(n).ok());
+    read.ok_or_else(|| match most {
+        Some(most) => format!("expected a whole number from {least} to {most}"),
+        None => format!("expected a whole number from {least} up"),
+    })
 }
 
 fn temperature(text: &str) -> Result<f32, String> {

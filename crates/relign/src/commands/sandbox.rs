@@ -1,13 +1,15 @@
 //! `relign sandbox`: a program that nobody trusts.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use relign_tasks::sandbox::{Ending, Input, Language, Limits, Sandbox};
 use serde_json::json;
 
+use super::sampling::bounded;
 use super::say_json;
+use crate::console::{Out, note, visible};
 use crate::usage::Usage;
 
 /// What `sandbox` was told.
@@ -25,13 +27,13 @@ pub(crate) struct Asked {
     #[arg(long, value_name = "S", default_value_t = 10.0)]
     idle_seconds: f64,
     /// Megabytes of memory
-    #[arg(long, value_name = "MB", default_value_t = 1024)]
+    #[arg(long, value_name = "MB", default_value_t = 1024, value_parser = bounded::<u64>("memory_mb"))]
     memory_mb: u64,
     /// Processes and threads at a time
-    #[arg(long, value_name = "N", default_value_t = 32)]
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = bounded::<u32>("processes"))]
     processes: u32,
     /// Kilobytes of output, and as many of errors
-    #[arg(long, value_name = "KB", default_value_t = 1024)]
+    #[arg(long, value_name = "KB", default_value_t = 1024, value_parser = bounded::<u64>("output_kb"))]
     output_kb: u64,
     /// The Python interpreter
     #[arg(long, value_name = "PROGRAM", default_value = "python3")]
@@ -85,9 +87,17 @@ pub(crate) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
             "stderr": String::from_utf8_lossy(&outcome.stderr),
         }))?;
     } else {
-        std::io::stdout().lock().write_all(&outcome.stdout)?;
-        std::io::stderr().lock().write_all(&outcome.stderr)?;
-        eprintln!("{verdict}: {}; {:.3} s of CPU time, {megabytes:.1} MB", outcome.ending, outcome.cpu.as_secs_f64());
+        let shown = |bytes: &[u8]| visible(&String::from_utf8_lossy(bytes)).into_owned().into_bytes();
+        let (mut out, mut err) = (outcome.stdout, outcome.stderr);
+        if std::io::stdout().is_terminal() {
+            out = shown(&out);
+        }
+        if std::io::stderr().is_terminal() {
+            err = shown(&err);
+        }
+        Out.write_all(&out)?;
+        let _ = std::io::stderr().lock().write_all(&err);
+        note!("{verdict}: {}; {:.3} s of CPU time, {megabytes:.1} MB", outcome.ending, outcome.cpu.as_secs_f64());
     }
     if outcome.ending != Ending::Exit(0) {
         bail!("{}: {}", asked.file.display(), outcome.ending);

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use relign_core::{DataFile, Environment, Estimate, Sampling, Section, Split, Task, Tree};
+use relign_core::{DataFile, Environment, Estimate, Sampling, Section, Split, Task, Tree, bounds, files};
 use relign_search::Budget;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::sampling::{SamplingArgs, ThoughtArgs, at_least_one, peak_gb};
+use super::sampling::{SamplingArgs, ThoughtArgs, bounded, peak_gb};
 use super::{say, say_json};
 use crate::generator::{Generator, Prompting, ServerArgs, ServerSummary, Source};
 use crate::loaded::weights_hash;
@@ -47,10 +47,10 @@ struct One {
     #[arg(long, value_name = "STRATEGY", required = true)]
     strategy: Option<String>,
     /// Tokens that may be generated for each task [default: no bound]
-    #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "TOKENS", value_parser = bounded::<u64>("budget"))]
     budget: Option<u64>,
     /// Seconds that all may take; what was searched by then is what comes of it
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "SECONDS", value_parser = bounded::<u64>("seconds"))]
     seconds: Option<u64>,
     /// Keep trees and figures there; the same call again goes on with what is there
     #[arg(long, value_name = "DIR")]
@@ -73,13 +73,13 @@ struct What {
     #[arg(long, value_name = "MODEL", required = true)]
     model: Option<String>,
     /// Tasks searched
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = bounded::<u64>("items"))]
     limit: u64,
     /// Tokens of all prompts that a search may make the engine read, as if no cache served any [default: no bound]
     #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u64).range(1..))]
     prompt_budget: Option<u64>,
     /// Tasks searched at once; figures do not depend on it
-    #[arg(long, value_name = "N", default_value_t = 32, value_parser = at_least_one)]
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = bounded::<usize>("at_once"))]
     at_once: usize,
     #[command(flatten)]
     sampling: SamplingArgs,
@@ -247,11 +247,12 @@ fn prepare(what: &What, variants: &[Variant], out: Option<&Path>) -> anyhow::Res
     let section = recipe_file::section("environment", what.task(), None, &what.sets)?;
     let environment: Arc<dyn Environment> =
         Arc::from(relign_tasks::environment(&section).map_err(|error| Usage(error.to_string()))?);
-    let items = environment.len(Split::Eval).map_or(what.limit, |n| n.min(what.limit));
-    let tasks = (0..items).map(|index| environment.task(Split::Eval, index)).collect::<Result<Vec<_>, _>>();
-    let tasks = tasks.map_err(anyhow::Error::msg)?;
+    let tasks = held_out::tasks(environment.as_ref(), what.limit, "--limit").collect::<anyhow::Result<Vec<_>>>()?;
     anyhow::ensure!(!tasks.is_empty(), "task {}: expected held-out items, it has none", section.name);
     let samples = variants.iter().map(|variant| variant.factory.samples()).max().unwrap_or(1);
+    let at_once = tasks.len().min(what.at_once) as u64;
+    bounds::together(&[("tasks searched at once (--at-once)", at_once), ("nodes of a search", samples as u64)])
+        .map_err(|error| Usage(error.message))?;
     let sequences = tasks.len().min(what.at_once).saturating_mul(samples).clamp(1, 128);
     let mut generator = Generator::open(what.model(), &what.sampling, sequences, &what.server)?;
     generator.mark_thoughts(thought_markers);
@@ -324,7 +325,7 @@ fn item(tree: &Tree) -> Value {
 
 fn write(path: &Path, text: &str) -> anyhow::Result<()> {
     use anyhow::Context;
-    std::fs::write(path, text).with_context(|| path.display().to_string())
+    files::write(path, text).with_context(|| path.display().to_string())
 }
 
 fn report(summary: &Summary, trees: Option<&Path>) -> anyhow::Result<()> {

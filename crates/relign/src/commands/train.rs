@@ -2,21 +2,28 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use anyhow::Context;
-use relign_core::{DataFile, Device, Environment, Estimate, Recipe, Reward, Schedule, Sink, Spent, Split, Tree, find};
+use relign_core::{
+    ConfigError, DataFile, Device, Environment, Estimate, Recipe, Reward, Schedule, Sink, Spent, Split, Tree, files,
+    find, secrets,
+};
 use relign_search::STRATEGIES;
 use relign_train::{ALGORITHMS, Algorithm, Outcome, Progress, Run, Saved, Trainer, TrainerOptions};
 use serde::Serialize;
 
 use super::{say, say_json};
+use crate::console::note;
 use crate::held_against::Found;
 use crate::judged;
 use crate::loaded::{Compute, Loaded, Read, engine, kind_name, weights_hash};
+use crate::recipe_file::blame;
 use crate::sampler::Sampler;
+use crate::shell::{self, file_word};
 use crate::sinks::jsonl::{Files, Stdout, read_trees, write_trees};
 use crate::sinks::tensorboard::TensorBoard;
 use crate::sinks::terminal::{Terminal, duration, estimate};
@@ -66,8 +73,17 @@ struct Summary {
 }
 
 pub(crate) fn run(asked: &Asked) -> anyhow::Result<()> {
+    train(asked).map_err(|error| recipe_file::show_where(error, &asked.recipe, &asked.sets))
+}
+
+fn train(asked: &Asked) -> anyhow::Result<()> {
     let started = Instant::now();
     let recipe = recipe_file::load(&asked.recipe, &asked.sets)?;
+    if let Some(path) = secrets::hidden_in(&serde_json::to_value(&recipe)?) {
+        let message = "expected its secret, got the marks that stand for one in the copy of a run's recipe; give the recipe \
+                       that has it, or --set this";
+        return Err(ConfigError::at(path, message).into());
+    }
     let folder = asked.out.clone().unwrap_or_else(|| default_folder(&recipe, &asked.recipe));
     let saved = Saved::of(&folder);
     let algorithm = algorithm_for(&recipe)?;
@@ -79,16 +95,19 @@ pub(crate) fn run(asked: &Asked) -> anyhow::Result<()> {
     let (environment, reward) = judged_by(&recipe)?;
     let contamination = Found::of(&recipe, environment.as_ref())?;
     let progress = prepare(&folder, &recipe, &saved, asked.resume)?;
-    let _lock = lock(&folder)?;
-    contamination.lines().for_each(|line| eprintln!("{line}"));
-    contamination.write(&folder)?;
-    eprintln!("loading {}", recipe.model.path);
+    contamination.lines().for_each(|line| note!("{line}"));
+    note!("loading {}", recipe.model.path);
     let arguments = recipe.model.chat_template_kwargs.clone().into_iter().collect();
-    let loaded = Loaded::open(&recipe.model.path, compute, recipe.run.context)?;
+    let loaded =
+        Loaded::open(&recipe.model.path, compute, recipe.run.context).map_err(|error| blame(error, "model.path"))?;
     let Loaded { path, policy, tokenizer } = loaded.with_arguments(arguments).context("model.chat_template_kwargs")?;
     let hash = weights_hash(&path)?;
     let kind = policy.kind();
-    eprintln!(
+    recipe.sampling.check_ids(policy.config().vocab).map_err(|error| error.within("sampling"))?;
+    // Nothing is left behind by a call that is refused: the folder is made once nothing is left to refuse.
+    let _lock = occupy(&folder, &recipe, asked.resume)?;
+    contamination.write(&folder)?;
+    note!(
         "{}: {:.0} M weights, computing on {} in {} on {} threads",
         path.display(),
         policy.parameters().iter().map(|p| p.master.numel()).sum::<usize>() as f64 / 1e6,
@@ -121,8 +140,9 @@ pub(crate) fn run(asked: &Asked) -> anyhow::Result<()> {
         Box::new(TensorBoard::create(&folder, progress.step)?),
         Box::new(Terminal::new()),
     ];
+    let failure = Rc::default();
     if asked.json {
-        sinks.push(Box::new(Stdout));
+        sinks.push(Box::new(Stdout::new(Arc::clone(&interrupt), Rc::clone(&failure))));
     }
     let mut sinks = Sinks(sinks);
     let outcome = Run {
@@ -143,7 +163,13 @@ pub(crate) fn run(asked: &Asked) -> anyhow::Result<()> {
     let mut summary = summarise(&recipe, &folder, &outcome, seconds, path, hash, environment.data(), kind_name(kind))?;
     (summary.judging, summary.contamination) = (sampler.spent(), contamination);
     write_summary(&folder, &summary)?;
-    report(&recipe, &folder, &outcome, &summary, &asked.recipe, asked.json)
+    if let Some(error) = failure.take() {
+        if outcome.interrupted {
+            interrupted(&folder, &outcome, asked);
+        }
+        return Err(error.into());
+    }
+    report(&recipe, &folder, &outcome, &summary, asked)
 }
 
 fn title(recipe: &Recipe) -> String {
@@ -169,41 +195,58 @@ fn options(recipe: &Recipe) -> TrainerOptions {
     }
 }
 
-/// Makes the run's folder, or finds where a run in it goes on.
-fn prepare(folder: &Path, recipe: &Recipe, saved: &Saved, resume: bool) -> anyhow::Result<Progress> {
-    let file = folder.join("recipe.toml");
-    let text = recipe_file::write(recipe)?;
-    if resume {
-        let before = fs::read_to_string(&file)
-            .map_err(|error| Usage(format!("--resume: {}: {error}; expected a run's folder", file.display())))?;
-        if extends(&file, &before, recipe, &text) {
-            write_recipe(&file, &text)?;
-        } else if before != text {
-            let change = before.lines().zip(text.lines()).find(|(a, b)| a != b).unwrap_or_default();
-            return Err(Usage::error(format!(
-                "--resume: the recipe differs from the run's in {}: expected `{}`, got `{}`",
-                file.display(),
-                change.0,
-                change.1
-            )));
-        }
-        return Ok(saved.progress()?.unwrap_or_default());
+/// Makes the run's folder and keeps other processes out of it.
+fn occupy(folder: &Path, recipe: &Recipe, resume: bool) -> anyhow::Result<File> {
+    fs::create_dir_all(folder).with_context(|| format!("run folder {}", folder.display()))?;
+    let lock = lock(folder)?;
+    if !resume {
+        let file = vacant(folder)?; // another process may have been faster
+        write_recipe(&file, &recipe_file::write(recipe)?)?;
     }
+    Ok(lock)
+}
+
+/// Where the recipe of a new run in `folder` goes.
+fn vacant(folder: &Path) -> anyhow::Result<PathBuf> {
+    let file = folder.join("recipe.toml");
     if file.exists() {
         return Err(Usage::error(format!(
             "{} holds a run already: go on with --resume, or name another folder with --out",
             folder.display()
         )));
     }
-    fs::create_dir_all(folder).with_context(|| format!("run folder {}", folder.display()))?;
-    write_recipe(&file, &text)?;
+    Ok(file)
+}
+
+/// Finds where a run in the folder goes on, or that there is none yet.
+fn prepare(folder: &Path, recipe: &Recipe, saved: &Saved, resume: bool) -> anyhow::Result<Progress> {
+    let file = folder.join("recipe.toml");
+    let text = recipe_file::write(recipe)?;
+    if resume {
+        let before = files::read_to_string(&file)
+            .map_err(|error| Usage(format!("--resume: {}: {error}; expected a run's folder", file.display())))?;
+        if extends(&file, &before, recipe, &text) {
+            write_recipe(&file, &text)?;
+        } else if before != text {
+            let old = recipe_file::read(&file.display().to_string(), &before, &[])
+                .map_err(|why| Usage(format!("--resume: the run's own recipe cannot be read: {why}")))?;
+            // Recipes that mean the same may be written otherwise.
+            if let Some((setting, ours, theirs)) = recipe_file::difference(&old, recipe) {
+                return Err(Usage::error(format!(
+                    "--resume: the recipe differs from the run's in {}: {setting}: expected {ours}, got {theirs}",
+                    file.display(),
+                )));
+            }
+        }
+        return Ok(saved.progress()?.unwrap_or_default());
+    }
+    vacant(folder)?;
     Ok(Progress::default())
 }
 
 /// Writes a run's recipe, whole or not at all: a kill must not leave half a recipe that nothing can resume.
 fn write_recipe(file: &Path, text: &str) -> anyhow::Result<()> {
-    let part = file.with_extension("toml.part");
-    fs::write(&part, text).and_then(|()| fs::rename(&part, file)).with_context(|| file.display().to_string())
+    files::write(file, text).with_context(|| file.display().to_string())
 }
 
 /// Whether a recipe is that of the run in `before` with more steps and no other change. The steps so far are what they would
@@ -218,9 +261,9 @@ fn extends(file: &Path, before: &str, recipe: &Recipe, text: &str) -> bool {
         return false;
     }
     let done = shorter.run.steps;
-    eprintln!("--resume: {steps} steps instead of {done}");
+    note!("--resume: {steps} steps instead of {done}");
     if recipe.optimizer.schedule != Schedule::Constant {
-        eprintln!(
+        note!(
             "the learning rate's schedule now ends with step {steps}; the steps so far followed one that ended with step {done}"
         );
     }
@@ -230,6 +273,7 @@ fn extends(file: &Path, before: &str, recipe: &Recipe, text: &str) -> bool {
 /// Keeps a second process out of the folder while this one lives.
 pub(crate) fn lock(folder: &Path) -> anyhow::Result<File> {
     let path = folder.join(".lock");
+    files::expect_plain(&path).with_context(|| path.display().to_string())?;
     let file = File::create(&path).with_context(|| path.display().to_string())?;
     match file.try_lock() {
         Ok(()) => Ok(file),
@@ -298,7 +342,7 @@ fn summarise(
 
 fn write_summary(folder: &Path, summary: &Summary) -> anyhow::Result<()> {
     let file = folder.join("summary.json");
-    fs::write(&file, serde_json::to_string_pretty(summary)? + "\n").with_context(|| file.display().to_string())
+    files::write(&file, serde_json::to_string_pretty(summary)? + "\n").with_context(|| file.display().to_string())
 }
 
 /// Where tasks come from and what judges the answers, ready to: what is missing is said before anything is loaded.
@@ -317,18 +361,23 @@ fn before_and_after(folder: &Path, steps: u64) -> Option<(Vec<Tree>, Vec<Tree>)>
     Some((read(0)?, read(steps)?))
 }
 
-fn report(
-    recipe: &Recipe,
-    folder: &Path,
-    outcome: &Outcome,
-    summary: &Summary,
-    file: &Path,
-    json: bool,
-) -> anyhow::Result<()> {
-    let here = folder.display();
+/// How an interrupted run is gone on with.
+fn interrupted(folder: &Path, outcome: &Outcome, asked: &Asked) {
+    note!("interrupted after step {}; everything is saved in {}", outcome.progress.step, folder.display());
+    let sets = asked.sets.iter().flat_map(|set| ["--set".to_owned(), secrets::without_secrets(set)]);
+    let json = asked.json.then(|| "--json".to_owned());
+    let mut words = vec!["train".to_owned(), file_word(&asked.recipe), "--out".to_owned(), file_word(folder)];
+    words.extend(sets.chain(["--resume".to_owned()]).chain(json));
+    note!("go on with: {}", shell::command(&words));
+    if asked.sets.iter().any(|set| secrets::without_secrets(set) != *set) {
+        note!("secrets are not printed: put yours in the place of {}", secrets::HIDDEN);
+    }
+}
+
+fn report(recipe: &Recipe, folder: &Path, outcome: &Outcome, summary: &Summary, asked: &Asked) -> anyhow::Result<()> {
+    let (here, json) = (folder.display(), asked.json);
     if outcome.interrupted {
-        eprintln!("interrupted after step {}; everything is saved in {here}", outcome.progress.step);
-        eprintln!("go on with: relign train {} --out {here} --resume", file.display());
+        interrupted(folder, outcome, asked);
         if json {
             say_json(summary)?;
         }
@@ -374,11 +423,18 @@ fn report(
     say(format!("every sample       {here}/trees.jsonl.zst"))?;
     say("")?;
     say("next:")?;
-    say(format!("  relign chat {here}"))?;
-    say(format!("  relign eval {here} --task {}", recipe.environment.name))?;
-    say(format!("  tensorboard --logdir {here}"))?;
-    say(format!("  relign export {here} DIR      a model card and what transformers loads"))?;
-    say(format!("  relign train {} --set seed={}", file.display(), recipe.seed.0 + 1))?;
+    let run = file_word(folder);
+    let recipe_words = |more: &[&str]| {
+        let sets = asked.sets.iter().filter(|set| !set.starts_with("seed=")).map(|set| secrets::without_secrets(set));
+        let sets = sets.flat_map(|set| ["--set".to_owned(), set]);
+        let words = ["train".to_owned(), file_word(&asked.recipe)].into_iter().chain(sets);
+        shell::command(&words.chain(more.iter().map(|&word| word.to_owned())).collect::<Vec<_>>())
+    };
+    say(format!("  {}", shell::command(&["chat", &run])))?;
+    say(format!("  {}", shell::command(&["eval", &run])))?;
+    say(format!("  tensorboard --logdir {}", shell::quoted(&run)))?;
+    say(format!("  {} DIR      a model card and what transformers loads", shell::command(&["export", &run])))?;
+    say(format!("  {}", recipe_words(&["--set", &format!("seed={}", recipe.seed.0.wrapping_add(1))])))?;
     Ok(())
 }
 
@@ -398,14 +454,15 @@ fn algorithm_for(recipe: &Recipe) -> anyhow::Result<Box<dyn Algorithm>> {
     // A search prefers some beginnings to others, and only a sample's own tokens would be trained.
     if least > 1 && !group.independent() {
         let message = format!(
-            "strategy.name: {} compares independent samples of a prompt, expected `sample`, got `{}`",
+            "{} compares independent samples of a prompt, expected `sample`, got `{}`",
             section.name, strategy.name
         );
-        return Err(Usage::error(message));
+        return Err(ConfigError::at("strategy.name", message).into());
     }
     if group.samples() < least {
         let got = group.samples();
-        return Err(Usage::error(format!("strategy.n: {} compares at least {least} samples, got {got}", section.name)));
+        let message = format!("expected at least {least}, for {} compares samples of a task, got {got}", section.name);
+        return Err(ConfigError::at("strategy.n", message).into());
     }
     Ok(algorithm)
 }
@@ -414,7 +471,9 @@ fn algorithm_for(recipe: &Recipe) -> anyhow::Result<Box<dyn Algorithm>> {
 fn dry_run(recipe: &Recipe, algorithm: &dyn Algorithm, folder: &Path, json: bool) -> anyhow::Result<()> {
     let (environment, _) = judged_by(recipe)?;
     let contamination = Found::of(recipe, environment.as_ref())?;
-    let (path, checkpoint) = crate::models::open(&recipe.model.path, None)?;
+    let (path, checkpoint) =
+        crate::models::open(&recipe.model.path, None).map_err(|error| blame(error, "model.path"))?;
+    recipe.sampling.check_ids(checkpoint.config().vocab).map_err(|error| error.within("sampling"))?;
     let compute = Compute { device: recipe.model.device, dtype: recipe.model.dtype };
     let (_, kind) = compute.open(recipe.model.rollout_weights)?;
     let need = memory::needed(checkpoint.config(), recipe, kind, algorithm.needs().reference);

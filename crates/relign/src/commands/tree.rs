@@ -5,11 +5,14 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use relign_core::{Author, NodeId, Tree, Verdict};
+use relign_core::{Author, NodeId, Tree, Verdict, files};
 use serde_json::{Value, json};
 
 use super::{say, say_json};
 use crate::usage::Usage;
+
+/// The deepest nodes that are drawn with their branches.
+const DEEPEST: usize = 40;
 
 /// The page, but for the trees.
 const PAGE: &str = include_str!("tree/viewer.html");
@@ -29,7 +32,7 @@ pub(crate) struct Asked {
     #[arg(long, value_name = "ID")]
     task: Option<String>,
     /// The most trees shown [default: 3; 100 on a page]
-    #[arg(long, value_name = "N", value_parser = super::sampling::at_least_one)]
+    #[arg(long, value_name = "N", value_parser = super::sampling::bounded::<usize>("limit"))]
     limit: Option<usize>,
 }
 
@@ -44,7 +47,7 @@ pub(crate) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
         }));
     }
     if let Some(out) = &asked.html {
-        std::fs::write(out, page(&trees)?).with_context(|| out.display().to_string())?;
+        files::write(out, page(&trees)?).with_context(|| out.display().to_string())?;
     }
     for tree in &trees {
         if as_json {
@@ -135,14 +138,21 @@ fn drawn(tree: &Tree) -> Vec<String> {
     let cost = tree.cost.map(|cost| format!(", {} tokens", cost.generated)).unwrap_or_default();
     let mut lines = vec![format!("{}  {} nodes{cost}", tree.task.id, tree.nodes.len())];
     // No recursion: chains may be deep.
-    let mut open = vec![(0, String::new(), String::new())];
-    while let Some((id, branch, below)) = open.pop() {
+    let mut open = vec![(0, 0, String::new(), String::new())];
+    while let Some((id, depth, branch, below)) = open.pop() {
         let room = WIDTH.saturating_sub(branch.chars().count()).max(24);
         lines.push(format!("{branch}{}", told(tree, id, room)));
         for (at, &child) in children[id].iter().enumerate().rev() {
             let last = at + 1 == children[id].len();
             let (turn, bar) = if last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
-            open.push((child, format!("{below}{turn}"), format!("{below}{bar}")));
+            let depth = depth + 1;
+            // Deeper nodes stand one below the other with their depth: no terminal is as wide as they are deep, and
+            // all of their branches would take the square of the tree's size.
+            open.push(if depth <= DEEPEST {
+                (child, depth, format!("{below}{turn}"), format!("{below}{bar}"))
+            } else {
+                (child, depth, format!("{}… depth {depth}: ", below.trim_end()), below.clone())
+            });
         }
     }
     lines
@@ -240,6 +250,41 @@ mod tests {
             "└─ two",
         ];
         assert_eq!(drawn(&tree()), expected);
+    }
+
+    /// Memory and time are the size of the tree's, whatever its shape: what is drawn of a node does not grow with its depth.
+    #[test]
+    fn a_chain_and_a_star_of_many_nodes_are_drawn_in_linear_size() {
+        const NODES: usize = 200_000;
+        for (shape, parent) in
+            [("a chain", (|id| id - 1) as fn(usize) -> usize), ("a star", |_| 0), ("a comb", |id| (id - 1) & !1)]
+        {
+            let mut tree = Tree::new(Task { id: "t".to_owned(), ..Task::default() }, vec![1]);
+            for id in 1..NODES {
+                tree.push(Node { text: "step".to_owned(), ..Node::after(parent(id), Author::Policy) });
+            }
+            tree.chosen = Some(NODES - 1);
+            let lines = drawn(&tree);
+            assert_eq!(lines.len(), NODES + 1, "{shape}");
+            let longest = lines.iter().map(String::len).max().unwrap();
+            assert!(longest < 300, "{shape}: a line of {longest} bytes");
+            let page = page(&[tree]).unwrap();
+            assert!(page.len() < NODES * 100, "{shape}: a page of {} bytes", page.len());
+        }
+        let viewer = PAGE.matches("Math.max(...").count() + PAGE.matches("Math.min(...").count();
+        assert_eq!(viewer, 0, "browsers refuse calls with as many arguments as a tree has nodes");
+    }
+
+    #[test]
+    fn deep_nodes_tell_their_depth() {
+        let mut tree = Tree::new(Task { id: "t".to_owned(), ..Task::default() }, vec![1]);
+        for id in 1..=DEEPEST + 2 {
+            tree.push(Node { text: format!("step {id}"), ..Node::after(id - 1, Author::Policy) });
+        }
+        let lines = drawn(&tree);
+        assert!(lines[DEEPEST + 1].ends_with("└─ step 40"), "{}", lines[DEEPEST + 1]);
+        assert!(lines[DEEPEST + 2].ends_with("… depth 41: step 41"), "{}", lines[DEEPEST + 2]);
+        assert!(lines[DEEPEST + 3].ends_with("… depth 42: step 42"), "{}", lines[DEEPEST + 3]);
     }
 
     #[test]

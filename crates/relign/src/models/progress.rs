@@ -4,17 +4,19 @@ use std::io::IsTerminal;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::console::{note, visible};
+
 /// A bar of bytes, `have` of which are there. Off a terminal it is one line that says what is fetched.
 pub(super) fn bytes(what: &str, total: Option<u64>, have: u64) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         let size = total.map(|total| format!(" ({:.1} MB)", total as f64 / 1e6)).unwrap_or_default();
-        eprintln!("fetching {what}{size}");
+        note!("fetching {what}{size}");
         return ProgressBar::hidden();
     }
     let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr());
     let form = "{msg} [{bar:30}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {eta}";
     bar.set_style(style(form));
-    bar.set_message(format!("fetching {what}"));
+    bar.set_message(format!("fetching {}", visible(what)));
     bar.set_position(have);
     bar.reset_eta();
     bar

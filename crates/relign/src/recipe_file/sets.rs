@@ -23,13 +23,13 @@ pub(crate) fn apply(value: &mut Value, sets: &[String]) -> Result<(), String> {
     Ok(())
 }
 
-/// The `--set` that gave the setting at `path`, a table around it or, if it is a key that nobody knows,
-/// something in it; the last one wins.
-pub(super) fn origin<'a>(sets: &'a [String], path: &str, unknown: bool) -> Option<&'a str> {
+/// The `--set` that gave the setting at `path`, a table around it or, where `inside` is looked at too, something in it;
+/// the last one wins.
+pub(super) fn origin<'a>(sets: &'a [String], path: &str, inside: bool) -> Option<&'a str> {
     let under = |inner: &str, outer: &str| inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with('.'));
     sets.iter().rev().map(String::as_str).find(|set| {
         let key = set.split('=').next().unwrap_or_default().trim();
-        path == key || under(path, key) || (unknown && under(key, path))
+        path == key || under(path, key) || (inside && under(key, path))
     })
 }
 

@@ -4,6 +4,8 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::Path;
 
+use relign_core::files;
+
 use serde::Serialize;
 
 /// A file that lines are added to, each in one write.
@@ -17,6 +19,7 @@ impl Lines {
     /// # Errors
     /// If it cannot be read or written.
     pub(crate) fn open(path: &Path) -> io::Result<(Self, Vec<String>)> {
+        files::expect_plain(path)?;
         let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;

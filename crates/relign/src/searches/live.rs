@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Total;
+use crate::console::{note, visible};
 use crate::sinks::terminal::estimate;
 
 /// Time between two lines where stderr is no terminal.
@@ -71,10 +72,10 @@ impl Live {
         let rate = self.made as f64 / self.began.elapsed().as_secs_f64().max(1e-3);
         let line = format!("{}  {rate:.0} tokens/s{}", self.what, self.accuracy);
         match &self.bar {
-            Some(bar) => bar.set_message(line),
+            Some(bar) => bar.set_message(visible(&line).into_owned()),
             None if self.said.elapsed() > PAUSE => {
                 self.said = Instant::now();
-                eprintln!("{}/{} searches  {line}", self.tasks.1, self.tasks.0);
+                note!("{}/{} searches  {line}", self.tasks.1, self.tasks.0);
             }
             None => {}
         }

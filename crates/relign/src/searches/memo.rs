@@ -1,7 +1,7 @@
 //! Completions that are kept, so that nothing is generated twice.
 
 use std::cell::Cell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -117,7 +117,7 @@ pub(crate) struct Remembering<'a> {
     /// For which search it works.
     by: String,
     waiting: HashMap<u64, Waiting>,
-    ready: Vec<Completion>,
+    ready: BTreeMap<u64, Completion>,
     /// Time that the engine worked since a completion last came back.
     pending: Duration,
     made: Rc<Cell<Made>>,
@@ -140,7 +140,7 @@ impl<'a> Remembering<'a> {
             source,
             by: by.to_owned(),
             waiting: HashMap::new(),
-            ready: Vec::new(),
+            ready: BTreeMap::new(),
             pending: Duration::ZERO,
             made: Rc::clone(&tally.made),
             shares: Rc::clone(&tally.shares),
@@ -191,7 +191,7 @@ impl Generate for Remembering<'_> {
             if !certainty {
                 completion.certainty.clear();
             }
-            self.ready.push(completion);
+            self.ready.insert(completion.id, completion);
             return Ok(());
         }
         let id = request.id;
@@ -202,7 +202,7 @@ impl Generate for Remembering<'_> {
 
     fn poll(&mut self) -> Result<Vec<Completion>, GenerateError> {
         if !self.ready.is_empty() {
-            return Ok(std::mem::take(&mut self.ready));
+            return Ok(std::mem::take(&mut self.ready).into_values().collect());
         }
         let (began, before) = (Instant::now(), self.source.read());
         let polled = self.source.poll();
@@ -225,7 +225,7 @@ impl Generate for Remembering<'_> {
     }
 
     fn cancel(&mut self, id: u64) {
-        match self.ready.iter_mut().find(|completion| completion.id == id) {
+        match self.ready.get_mut(&id) {
             Some(ready) => ready.finish = Finish::Cancelled,
             None => self.source.cancel(id),
         }

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use relign_core::{Environment, Finish, Rollouts, Sampling, Scorer, Seed, Task, Tree};
+use relign_core::{Environment, Finish, Rollouts, Sampling, Scorer, Seed, Task, Tree, files};
 use relign_search::{Budget, Driver, Judge, Options, Start};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -102,11 +102,8 @@ impl Folder {
                 }
             }
         } else {
-            let part = path.join("run.json.part");
             let text = serde_json::to_string_pretty(facts)? + "\n";
-            fs::write(&part, text)
-                .and_then(|()| fs::rename(&part, &file))
-                .with_context(|| file.display().to_string())?;
+            files::write(&file, text).with_context(|| file.display().to_string())?;
         }
         Ok(Self { path: path.to_owned(), _lock: lock })
     }

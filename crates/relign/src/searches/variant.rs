@@ -1,6 +1,6 @@
 //! Strategies as a call names them: `best_of_n(n=16, scorer=certainty)`.
 
-use relign_core::{Sampling, Section, find, parse};
+use relign_core::{Sampling, Section, bounds, find, parse};
 use relign_search::{STRATEGIES, StrategyFactory};
 use serde_json::{Map, Value};
 
@@ -197,8 +197,9 @@ pub(crate) fn budget(text: &str) -> Result<Option<u64>, String> {
     if text == "none" {
         return Ok(None);
     }
-    let tokens = text.replace('_', "").parse().ok().filter(|&tokens: &u64| tokens > 0);
-    tokens.map(Some).ok_or_else(|| format!("expected tokens from 1 up or `none`, got {text}"))
+    let most = bounds::most("budget").unwrap_or(u64::MAX);
+    let tokens = text.replace('_', "").parse().ok().filter(|tokens: &u64| (1..=most).contains(tokens));
+    tokens.map(Some).ok_or_else(|| format!("expected 1 to {most} tokens or `none`, got {text}"))
 }
 
 /// The parts between commas that stand in no brackets and no quotes.
@@ -271,7 +272,7 @@ mod tests {
             ("sample n=3)", "`)` closes nothing"),
             ("sample(3)", "expected KEY=VALUE, got `3`"),
             ("best_of_n(scorer=nobody)", "unknown scorer `nobody`"),
-            ("beam(budget=0)", "budget: expected tokens from 1 up or `none`, got 0"),
+            ("beam(budget=0)", "budget: expected 1 to 268435456 tokens or `none`, got 0"),
             ("beam(temperature=-1)", "temperature: expected 0 or more, got -1"),
             ("beam,beam", "got `beam` twice"),
             (" , ", "expected at least one"),

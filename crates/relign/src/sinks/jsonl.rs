@@ -4,12 +4,18 @@
 //! written at its end, its trees as one zstd frame, so a killed run leaves whole steps and at most one
 //! torn line or frame. Resuming after step k cuts the files back to step k, whatever came later.
 
+use std::cell::RefCell;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use relign_core::{Estimate, Event, Sink, StepMetrics, Tree};
+use relign_core::{Estimate, Event, Sink, StepMetrics, Tree, files};
 use serde::{Deserialize, Serialize};
+
+use crate::console::{Out, json_line};
 
 /// The level trees are compressed at: zstd's default, about 1 ms a megabyte.
 const LEVEL: i32 = 3;
@@ -103,6 +109,7 @@ fn about(path: &Path, error: &io::Error) -> io::Error {
 }
 
 fn open_for_append(path: &Path) -> io::Result<File> {
+    files::expect_plain(path).map_err(|error| about(path, &error))?;
     OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
 }
 
@@ -171,7 +178,7 @@ pub(crate) fn evaluations(folder: &Path) -> io::Result<Vec<Evaluation>> {
 }
 
 fn read_lines<T: for<'a> Deserialize<'a>>(path: &Path) -> io::Result<Vec<T>> {
-    match std::fs::read_to_string(path) {
+    match files::read_to_string(path) {
         Ok(text) => Ok(text.lines().map_while(|line| serde_json::from_str(line).ok()).collect()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(about(path, &error)),
@@ -180,22 +187,36 @@ fn read_lines<T: for<'a> Deserialize<'a>>(path: &Path) -> io::Result<Vec<T>> {
 
 /// Writes `trees` to a file of trees, as one frame.
 pub(crate) fn write_trees(path: &Path, trees: &[Tree]) -> io::Result<()> {
-    let mut encoder = zstd::Encoder::new(BufWriter::new(File::create(path).map_err(|e| about(path, &e))?), LEVEL)?;
-    for tree in trees {
-        serde_json::to_writer(&mut encoder, tree)?;
-        encoder.write_all(b"\n")?;
-    }
-    encoder.finish()?.into_inner().map_err(io::IntoInnerError::into_error).map(drop)
+    let encode = |file: &mut File| {
+        let mut encoder = zstd::Encoder::new(BufWriter::new(file), LEVEL)?;
+        for tree in trees {
+            serde_json::to_writer(&mut encoder, tree)?;
+            encoder.write_all(b"\n")?;
+        }
+        encoder.finish()?.into_inner().map_err(io::IntoInnerError::into_error).map(drop)
+    };
+    files::write_with(path, encode).map_err(|error| about(path, &error))
 }
 
 /// The trees in a file that [`write_trees`] or a run made.
 pub(crate) fn read_trees(path: &Path) -> io::Result<Vec<Tree>> {
-    let reader = BufReader::new(zstd::Decoder::new(File::open(path).map_err(|e| about(path, &e))?)?);
+    let reader = BufReader::new(zstd::Decoder::new(files::open(path).map_err(|e| about(path, &e))?)?);
     reader.lines().map(|line| Ok(serde_json::from_str(&line?)?)).collect()
 }
 
-/// Events as JSON on stdout, for `--json`.
-pub(crate) struct Stdout;
+/// Events as JSON on stdout, for `--json`. Where it cannot be written to, the run is interrupted, so that it ends with all
+/// of its steps saved.
+pub(crate) struct Stdout {
+    interrupt: Arc<AtomicBool>,
+    failure: Rc<RefCell<Option<io::Error>>>,
+}
+
+impl Stdout {
+    /// A sink that sets `interrupt` and leaves the first error in `failure`.
+    pub(crate) fn new(interrupt: Arc<AtomicBool>, failure: Rc<RefCell<Option<io::Error>>>) -> Self {
+        Self { interrupt, failure }
+    }
+}
 
 impl Sink for Stdout {
     fn event(&mut self, event: &Event<'_>) -> io::Result<()> {
@@ -210,7 +231,15 @@ impl Sink for Stdout {
             Event::Warning(text) => serde_json::json!({"event": "warning", "text": text}),
             Event::Started { .. } | Event::Progress { .. } | Event::Tree(_) => return Ok(()),
         };
-        writeln!(io::stdout().lock(), "{value}")
+        let mut failure = self.failure.borrow_mut();
+        let written = || writeln!(Out, "{}", json_line(&value)?);
+        if failure.is_none()
+            && let Err(error) = written()
+        {
+            *failure = Some(error);
+            self.interrupt.store(true, Ordering::Relaxed);
+        }
+        Ok(())
     }
 }
 

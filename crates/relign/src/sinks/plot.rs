@@ -25,13 +25,23 @@ pub(super) const FONT: &str = "sans-serif";
 pub(crate) fn draw(folder: &Path, title: &str) -> anyhow::Result<()> {
     let (steps, evals) = (metrics(folder)?, evaluations(folder)?);
     letters();
-    let fail = |what: &str, error: &dyn std::fmt::Display| anyhow::anyhow!("{}: {error}", folder.join(what).display());
-    let (svg, png) = (folder.join("curve.svg"), folder.join("curve.png"));
-    figure(&SVGBackend::new(&svg, SIZE).into_drawing_area(), title, &steps, &evals)
-        .map_err(|e| fail("curve.svg", &e))?;
-    figure(&BitMapBackend::new(&png, SIZE).into_drawing_area(), title, &steps, &evals)
-        .map_err(|e| fail("curve.png", &e))?;
-    Ok(())
+    whole(&folder.join("curve.svg"), &|path| {
+        figure(&SVGBackend::new(path, SIZE).into_drawing_area(), title, &steps, &evals).map_err(|e| e.to_string())
+    })?;
+    whole(&folder.join("curve.png"), &|path| {
+        figure(&BitMapBackend::new(path, SIZE).into_drawing_area(), title, &steps, &evals).map_err(|e| e.to_string())
+    })
+}
+
+/// Draws a picture beside `path`, in a file of the same ending, which takes its place once it is whole.
+pub(super) fn whole(path: &Path, draw: &dyn Fn(&Path) -> Result<(), String>) -> anyhow::Result<()> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let part = path.with_file_name(format!(".part-{}-{name}", std::process::id()));
+    let drawn = draw(&part).and_then(|()| std::fs::rename(&part, path).map_err(|error| error.to_string()));
+    drawn.map_err(|error| {
+        let _ = std::fs::remove_file(&part);
+        anyhow::anyhow!("{}: {error}", path.display())
+    })
 }
 
 /// The PNG's letters; an SVG's are drawn by whoever shows it.

@@ -7,6 +7,8 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use relign_core::{Estimate, Event, Sink, StepMetrics, StepTimings};
 
+use crate::console::{note, visible};
+
 /// Steps whose durations the time left is estimated from.
 const RECENT: usize = 10;
 /// Rewards in the sparkline.
@@ -39,8 +41,8 @@ impl Terminal {
 
     fn say(&self, line: &str) {
         match &self.bar {
-            Some(bar) => bar.suspend(|| eprintln!("{line}")),
-            None => eprintln!("{line}"),
+            Some(bar) => bar.suspend(|| note!("{line}")),
+            None => note!("{line}"),
         }
     }
 
@@ -54,7 +56,7 @@ impl Terminal {
         if let Some(left) = self.left() {
             parts.push(format!("{} left", duration(left)));
         }
-        bar.set_message(parts.join("  "));
+        bar.set_message(visible(&parts.join("  ")).into_owned());
     }
 
     /// Seconds until the last step, from the median of the recent ones: one slow step moves it little.

@@ -5,7 +5,7 @@ use std::path::Path;
 use plotters::prelude::*;
 use relign_bench::tradeoff::Row;
 
-use super::plot::{Area, Drawn, FAINT, FONT, GREY, INK, SIZE, letters};
+use super::plot::{Area, Drawn, FAINT, FONT, GREY, INK, SIZE, letters, whole};
 
 /// Colours that can be told apart, also by those who see fewer of them (Okabe and Ito).
 const COLOURS: [RGBColor; 8] = [
@@ -25,10 +25,12 @@ const COLOURS: [RGBColor; 8] = [
 /// If they cannot be written.
 pub(crate) fn draw(folder: &Path, title: &str, rows: &[Row]) -> anyhow::Result<()> {
     letters();
-    let fail = |what: &str, error: &dyn std::fmt::Display| anyhow::anyhow!("{}: {error}", folder.join(what).display());
-    let (svg, png) = (folder.join("compare.svg"), folder.join("compare.png"));
-    figure(&SVGBackend::new(&svg, SIZE).into_drawing_area(), title, rows).map_err(|e| fail("compare.svg", &e))?;
-    figure(&BitMapBackend::new(&png, SIZE).into_drawing_area(), title, rows).map_err(|e| fail("compare.png", &e))
+    whole(&folder.join("compare.svg"), &|path| {
+        figure(&SVGBackend::new(path, SIZE).into_drawing_area(), title, rows).map_err(|e| e.to_string())
+    })?;
+    whole(&folder.join("compare.png"), &|path| {
+        figure(&BitMapBackend::new(path, SIZE).into_drawing_area(), title, rows).map_err(|e| e.to_string())
+    })
 }
 
 /// The rows of each strategy, in the order of first appearance.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use relign_core::{Completion, Finish, Generate, GenerateError, Request, RolloutError, Score, Task};
 
@@ -15,6 +16,10 @@ impl<'a> Driver<'a> {
     pub(super) fn advance(&mut self, round: &mut Round<'a>, index: usize) -> Result<(), RolloutError> {
         let Some(growth) = &mut round.growths[index] else { return Ok(()) };
         loop {
+            // What is known already, a strategy may be told without end.
+            if self.interrupt.load(Ordering::Relaxed) {
+                return Err(RolloutError::Interrupted);
+            }
             for mut request in growth.strategy.ask() {
                 let own = request.id;
                 if growth.tokenless {

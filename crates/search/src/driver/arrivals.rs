@@ -1,5 +1,6 @@
 //! What comes back from the engine, the judge and those who value nodes.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use relign_core::{By, Completion, Generate, GenerateError, NodeId, Place, RolloutError};
@@ -27,9 +28,12 @@ pub(crate) fn answers(engine: &mut dyn Generate, expected: usize) -> Result<Vec<
     Ok(answers)
 }
 
-/// Frees the engine of `requests`.
+/// Frees the engine of `requests`, in the order in which they were asked: engines find the oldest first, and of many
+/// requests in any other order each would be looked for among all.
 pub(crate) fn abandon(engine: &mut dyn Generate, requests: impl Iterator<Item = u64>) {
-    requests.for_each(|id| engine.cancel(id));
+    let mut requests: Vec<u64> = requests.collect();
+    requests.sort_unstable();
+    requests.into_iter().for_each(|id| engine.cancel(id));
     // Cancelled requests come back from the next poll; an engine that broke has lost them anyway.
     let mut polls = 0;
     while engine.in_flight() > 0 && polls < 16 && matches!(engine.poll(), Ok(_) | Err(GenerateError::Failed { .. })) {
@@ -45,6 +49,8 @@ impl<'a> Driver<'a> {
         }
         let answers = answers(self.engine, round.requests.len())?;
         let mut touched = Vec::with_capacity(answers.len());
+        // Answers come about in the order of asking: the next one is looked for behind the last.
+        let mut last: HashMap<usize, usize> = HashMap::new();
         for (id, mut answer) in answers {
             let Some((index, own)) = round.requests.remove(&id) else {
                 let what = format!("completion of request {id}, which is not in flight");
@@ -61,15 +67,15 @@ impl<'a> Driver<'a> {
                 round.progress.tokens += completion.tokens.len() as u64;
             }
             round.progress.done += 1;
-            let owed = round.growths[index].iter_mut().flat_map(|growth| &mut growth.owed);
-            for entry in owed {
-                if let Owed::Completion { id, got } = entry
-                    && *id == own
-                    && got.is_none()
-                {
+            if let Some(growth) = &mut round.growths[index] {
+                let owed = |entry: &Owed| matches!(entry, Owed::Completion { id, got: None } if *id == own);
+                let start = last.get(&index).copied().unwrap_or(0);
+                let behind = growth.owed.iter().skip(start).position(owed).map(|at| start + at);
+                let place = behind.or_else(|| growth.owed.iter().take(start).position(owed));
+                if let Some(Owed::Completion { got, .. }) = place.and_then(|at| growth.owed.get_mut(at)) {
                     *got = Some(answer);
-                    break;
                 }
+                last.insert(index, place.unwrap_or(start));
             }
             touched.push(index);
         }

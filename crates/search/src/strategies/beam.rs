@@ -6,7 +6,7 @@ use relign_core::{ConfigError, Entry, NodeId, Section, Strategy, parse, schema_o
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{StrategyFactory, at_least_one, check_scorer};
+use super::{StrategyFactory, at_least_one, check_scorer, together};
 use crate::Start;
 use crate::growth::{Aggregate, Event, Fate, Growth, Plan, Search, Steps, best, elected};
 use crate::scorers::{named, scorer};
@@ -86,6 +86,7 @@ impl Beam {
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         at_least_one("n", self.n)?;
         at_least_one("width", self.width)?;
+        together(&[("n", self.n), ("steps.most", self.steps.most)])?;
         if !self.n.is_multiple_of(self.width) {
             let what = format!("expected a multiple of width ({}), got {}", self.width, self.n);
             return Err(ConfigError::at("n", what));

@@ -4,7 +4,7 @@ use relign_core::{ConfigError, Entry, Section, Strategy, parse, schema_of};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{StrategyFactory, at_least_one, check_scorer};
+use super::{StrategyFactory, at_least_one, check_scorer, together};
 use crate::Start;
 use crate::growth::{Aggregate, Search, Steps};
 use crate::mcts::{Backup, FinalChoice, Mcts as Plan, Policy, Prior, Rule, Settings};
@@ -87,6 +87,8 @@ pub const ENTRY: Entry<dyn StrategyFactory> = Entry {
         at_least_one("simulations", own.simulations)?;
         at_least_one("at_once", own.at_once)?;
         at_least_one("expand", own.expand)?;
+        together(&[("simulations", own.simulations), ("expand", own.expand)])?;
+        together(&[("simulations", own.simulations), ("rollouts", own.rollouts)])?;
         from_zero("c", own.c)?;
         from_zero("widen", own.widen)?;
         from_zero("virtual_loss", own.virtual_loss)?;

@@ -1,6 +1,6 @@
 //! The strategies: one file each, one line each in [`STRATEGIES`].
 
-use relign_core::{ConfigError, Entry, Section, Strategy, find};
+use relign_core::{ConfigError, Entry, Section, Strategy, bounds, find};
 use serde_json::Value;
 
 use crate::growth::{Event, Growth};
@@ -91,6 +91,12 @@ pub fn strategy(section: &Section) -> Result<Box<dyn StrategyFactory>, ConfigErr
 /// Sees to it that a count is not 0.
 fn at_least_one(name: &str, count: usize) -> Result<(), ConfigError> {
     if count == 0 { Err(ConfigError::at(name, "expected at least 1, got 0")) } else { Ok(()) }
+}
+
+/// Sees to it that a tree has room for as many nodes as these counts make together.
+fn together(counts: &[(&str, usize)]) -> Result<(), ConfigError> {
+    let counts: Vec<(&str, u64)> = counts.iter().map(|&(name, count)| (name, count as u64)).collect();
+    bounds::together(&counts)
 }
 
 /// Sees to it that a scorer can be built, before anything starts.

@@ -6,7 +6,7 @@ use relign_core::{ConfigError, Entry, NodeId, Section, Strategy, parse, schema_o
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{StrategyFactory, at_least_one, check_scorer};
+use super::{StrategyFactory, at_least_one, check_scorer, together};
 use crate::Start;
 use crate::growth::{Aggregate, Event, Fate, Growth, Plan, Search, Steps, best};
 use crate::scorers::{named, scorer};
@@ -74,6 +74,8 @@ pub const ENTRY: Entry<dyn StrategyFactory> = Entry {
         at_least_one("iterations", own.iterations)?;
         at_least_one("expand", own.expand)?;
         at_least_one("width", own.width)?;
+        together(&[("iterations", own.iterations), ("expand", own.expand)])?;
+        together(&[("iterations", own.iterations), ("look_ahead", own.look_ahead), ("width", own.width)])?;
         super::mcts::from_zero("c", own.c)?;
         if !(0.0..=1.0).contains(&own.alpha) {
             return Err(ConfigError::at("alpha", format!("expected a share from 0 to 1, got {}", own.alpha)));

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::mcts::from_zero;
-use super::{StrategyFactory, at_least_one, check_scorer};
+use super::{StrategyFactory, at_least_one, check_scorer, together};
 use crate::Start;
 use crate::growth::{Aggregate, Search, Steps};
 use crate::mcts::{Backup, FinalChoice, Mcts, Policy, Prior, Rule, Settings};
@@ -63,6 +63,7 @@ pub const ENTRY: Entry<dyn StrategyFactory> = Entry {
         at_least_one("simulations", own.simulations)?;
         at_least_one("at_once", own.at_once)?;
         at_least_one("expand", own.expand)?;
+        together(&[("simulations", own.simulations), ("expand", own.expand)])?;
         from_zero("c", own.c)?;
         check_scorer(&own.scorer)?;
         own.steps.check()?;

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::beam::{Choice, Rounds};
-use super::{StrategyFactory, at_least_one, check_scorer};
+use super::{StrategyFactory, at_least_one, check_scorer, together};
 use crate::Start;
 use crate::growth::{Aggregate, Search, Steps};
 use crate::scorers::{named, scorer};
@@ -45,6 +45,7 @@ pub const ENTRY: Entry<dyn StrategyFactory> = Entry {
         let own: TreeOfThoughts = parse(settings)?;
         at_least_one("breadth", own.breadth)?;
         at_least_one("k", own.k)?;
+        together(&[("breadth", own.breadth), ("k", own.k), ("steps.most", own.steps.most)])?;
         check_scorer(&own.scorer)?;
         own.steps.check()?;
         Ok(Box::new(own))

@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use relign_core::files;
+
 use super::layout::{Chosen, Role, choose, is_rows, role};
 use super::table::kinds;
 
@@ -125,6 +127,8 @@ pub(crate) fn local(path: &Path) -> Result<Vec<Found>, String> {
             kinds().join(", ")
         ));
     }
+    // Rows are read by their places, which no pipe has.
+    files::expect_plain(path).map_err(|error| format!("{}: {error}", path.display()))?;
     let role = role(&path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default());
     Ok(vec![Found { name: path.display().to_string(), role, path: path.to_owned() }])
 }
@@ -135,7 +139,7 @@ pub(crate) fn in_folder(folder: &Path, config: Option<&str>) -> Result<Vec<Found
     let mut names = Vec::new();
     list(folder, "", &mut names).map_err(|error| wrong(&error))?;
     names.sort();
-    let readme = match std::fs::read(folder.join(README)) {
+    let readme = match files::read(&folder.join(README)) {
         Ok(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
         Err(error) => return Err(wrong(&error)),

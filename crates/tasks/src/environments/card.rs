@@ -267,6 +267,7 @@ pub(crate) fn by_role(files: Vec<Found>, meant: Option<Role>, share: f64) -> Vec
 fn file(folder: &Path, stem: &str) -> Option<PathBuf> {
     let mut files: Vec<PathBuf> =
         std::fs::read_dir(folder).ok()?.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    files.retain(|path| path.is_file());
     files.sort();
     files.into_iter().find(|path| {
         let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();

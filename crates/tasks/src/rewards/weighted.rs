@@ -7,7 +7,7 @@ use relign_core::{ConfigError, Reward, RewardNeeds, Score, Spent, Task, Transcri
 /// The weighted sum of named rewards, some of them behind gates.
 ///
 /// The verdict and the answer are the first part's, so the reward that decides what is correct stands first. A part
-/// that fails, or a sum that is not finite, fails the whole. A part behind a closed gate is not asked and
+/// that fails, or a sum beyond [`Score::MOST`], fails the whole. A part behind a closed gate is not asked and
 /// adds nothing.
 #[derive(Default)]
 pub struct Weighted {
@@ -27,7 +27,7 @@ impl Weighted {
     /// Adds a part. A name that is taken gets a number: `format`, `format#2`.
     ///
     /// # Errors
-    /// If the weight is not finite, or `when` names no part that was added before or expects a worth that
+    /// If the weight is not finite or beyond [`Score::MOST`], or `when` names no part that was added before or expects a worth that
     /// is not finite.
     pub fn add(
         &mut self,
@@ -36,8 +36,8 @@ impl Weighted {
         when: Option<&When>,
         reward: Box<dyn Reward>,
     ) -> Result<(), ConfigError> {
-        if !weight.is_finite() {
-            return Err(ConfigError::at("weight", format!("expected a finite number, got {weight}")));
+        if !(weight.abs() <= Score::MOST) {
+            return Err(ConfigError::at("weight", format!("expected a number from -1e9 to 1e9, got {weight}")));
         }
         let gate = when.map(|when| self.gate(when)).transpose()?;
         let taken = |name: &str| self.parts.iter().any(|other| other.name == name);
@@ -153,9 +153,9 @@ impl Sum {
     }
 
     fn add(&mut self, name: &str, weight: f64, score: Score) {
-        if score.verdict == Verdict::Failed || !score.value.is_finite() {
-            let why = if score.value.is_finite() { score.reason } else { format!("its value is {}", score.value) };
-            self.failed = Some(format!("reward `{name}`: {why}"));
+        let score = score.bounded();
+        if score.verdict == Verdict::Failed {
+            self.failed = Some(format!("reward `{name}`: {}", score.reason));
             return;
         }
         self.said.push(Some((score.verdict, score.value)));
@@ -172,10 +172,9 @@ impl Sum {
         match (failed, verdict) {
             (Some(why), _) => Score::failed(why),
             (None, None) => Score::failed("expected at least one reward, got none"),
-            (None, Some(_)) if !value.is_finite() => {
-                Score::failed(format!("expected a finite sum of rewards, got {value}"))
+            (None, Some((verdict, answer))) => {
+                Score { verdict, value, parts, reason: reasons.join("; "), answer }.bounded()
             }
-            (None, Some((verdict, answer))) => Score { verdict, value, parts, reason: reasons.join("; "), answer },
         }
     }
 }

@@ -21,6 +21,7 @@
 
 use std::time::Duration;
 
+use relign_core::bounds;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -77,7 +78,8 @@ impl Limits {
                 .then(|| (name, format!("expected 0.01 to 86400 seconds, got {value}")))
         };
         let at_least = |name, value: u64, least: u64| {
-            (value < least || value > 1 << 30).then(|| (name, format!("expected at least {least}, got {value}")))
+            let most = bounds::most(name).unwrap_or(u64::MAX);
+            (value < least || value > most).then(|| (name, format!("expected {least} to {most}, got {value}")))
         };
         seconds("cpu_seconds", self.cpu_seconds)
             .or_else(|| seconds("idle_seconds", self.idle_seconds))

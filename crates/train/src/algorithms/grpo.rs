@@ -102,15 +102,19 @@ impl Default for Grpo {
     }
 }
 
+/// The largest clip and weight of a divergence: what is multiplied by them stays finite in 32 bits.
+const MOST: f64 = 1e6;
+
 /// Keeps a group of nearly equal rewards from blowing up; TRL's constant.
 const EPSILON: f64 = 1e-4;
 
 impl Grpo {
     fn check(&self) -> Result<(), ConfigError> {
-        let bounds =
-            [("clip_low", self.clip_low, 1.0), ("clip_high", self.clip_high, f64::MAX), ("kl", self.kl, f64::MAX)];
-        for (name, value, most) in bounds {
-            if !(value >= 0.0 && value <= most) {
+        for (name, value, most) in
+            [("clip_low", self.clip_low, 1.0), ("clip_high", self.clip_high, MOST), ("kl", self.kl, MOST)]
+        {
+            if !(0.0..=most).contains(&value) {
+                let most = if most == MOST { "1e6".to_owned() } else { most.to_string() };
                 return Err(ConfigError::at(name, format!("expected a number from 0 to {most}, got {value}")));
             }
         }

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use relign_bench::benchmark::{Benchmark, suite};
 use relign_bench::results::{Header, Item, Log, Summary};
-use relign_core::{Device, Environment, Message, Reward};
+use relign_core::{Device, Environment, Message, Reward, bounds};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
@@ -39,6 +39,9 @@ pub(super) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
     let mut prepared = Vec::with_capacity(chosen.len());
     for benchmark in chosen {
         let (environment, items) = benchmarks::items(&benchmark, asked.limit)?;
+        let samples = benchmarks::width(&benchmark) as u64;
+        bounds::together(&[("items", items.len() as u64), ("samples", samples)])
+            .map_err(|error| Usage(format!("benchmark {}: {}", benchmark.name, error.message)))?;
         let reward = relign_tasks::rewards(&benchmark.rewards, Arc::clone(&environment))
             .map_err(|error| Usage(format!("benchmark {}: {error}", benchmark.name)))?;
         prepared.push(Prepared { benchmark, environment, reward, items });

@@ -8,6 +8,7 @@ use relign_core::Verdict;
 use relign_search::Progress;
 
 use crate::commands::sampling::bar;
+use crate::console::visible;
 use crate::sinks::terminal::estimate;
 
 /// A line for each benchmark under way, with its score so far and that score's interval, and where there are several one
@@ -61,7 +62,7 @@ impl Board {
             bar.set_position(progress.done as u64);
             let sofar =
                 if row.judged == 0 { String::new() } else { estimate(&relign_bench::wilson(row.right, row.judged)) };
-            bar.set_message(format!("{} {sofar}", row.name));
+            bar.set_message(format!("{} {sofar}", visible(&row.name)));
         }
     }
 

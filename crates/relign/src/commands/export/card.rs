@@ -4,11 +4,14 @@ use std::fmt::Write;
 use std::path::Path;
 
 use relign_bench::compare::uplift;
-use relign_core::{Device, Estimate};
+use relign_bench::markdown::{address, cell, code, code_cell, fenced, text};
+use relign_core::{Device, Estimate, Recipe};
+use serde_json::Value;
 
 use super::CURVE;
 use super::facts::{Contamination, Facts};
 use super::front::front;
+use crate::console::json_line;
 use crate::sinks::terminal::duration;
 
 /// All of the card.
@@ -27,17 +30,17 @@ pub(super) fn card(facts: &Facts) -> String {
 fn head(out: &mut String, facts: &Facts) {
     let Facts { recipe, progress, .. } = facts;
     let base = match &facts.base {
-        Some(base) => format!("[{}](https://huggingface.co/{base})", text(base)),
-        None => format!("`{}`", code(&place(&recipe.model.path))),
+        Some(base) => format!("[{}](https://huggingface.co/{})", cell(base), address(base)),
+        None => code(&place(&recipe.model.path)),
     };
     let _ = write!(
         out,
-        "\n# {}\n\n{base} after {} steps of {} on the task `{}`, trained by [RELIGN](#training) on rewards that are \
-         checked, not learned from preferences.",
+        "\n# {}\n\n{base} after {} steps of {} on the task {}, trained by [RELIGN](#training) on {}.",
         text(&facts.name),
         progress.step,
         recipe.algorithm.name.to_uppercase(),
         code(&recipe.environment.name),
+        rewarded(recipe),
     );
     if facts.unfinished() {
         let _ = write!(
@@ -48,6 +51,36 @@ fn head(out: &mut String, facts: &Facts) {
     }
     out.push_str("\n\n");
 }
+
+/// What the rewards were, as far as the recipe says: only what RELIGN's own rules compute is called computed.
+fn rewarded(recipe: &Recipe) -> String {
+    let environment = &recipe.environment;
+    let own = environment.settings.get("reward").and_then(|reward| reward.get("name")).and_then(Value::as_str);
+    let own = own.unwrap_or(&environment.name);
+    let mut names: Vec<&str> = recipe.rewards.iter().map(|part| part.name.as_str()).collect();
+    if names.is_empty() {
+        names.push("environment");
+    }
+    // `python:FILE:NAME` is `python`.
+    let kind = |name| if name == "environment" { own } else { name };
+    let kinds: Vec<&str> = names.into_iter().map(|name| kind(name).split(':').next().unwrap_or_default()).collect();
+    let foreign = FOREIGN.iter().filter(|(name, _)| kinds.contains(name)).map(|(_, what)| *what).collect::<Vec<_>>();
+    let rules = kinds.iter().any(|kind| FOREIGN.iter().all(|(name, _)| name != kind));
+    let foreign = foreign.join(", and on ");
+    match (foreign.is_empty(), rules) {
+        (true, _) => "rewards that rules compute from the answers, not learned from preferences".to_owned(),
+        (false, false) => foreign,
+        (false, true) => format!("rewards that rules compute from the answers, and on {foreign}"),
+    }
+}
+
+/// Rewards and tasks whose judgement is not RELIGN's own, and what it is.
+const FOREIGN: [(&str, &str); 4] = [
+    ("judge", "the judgement of a language model (`judge`)"),
+    ("http", "the judgement of a program behind an address (`http`) that is not recorded here"),
+    ("python", "functions of the run's owner (`python`) that are not recorded here"),
+    ("verifiers", "the rubric of a Python package (`verifiers`) that is not recorded here"),
+];
 
 fn results(out: &mut String, facts: &Facts) {
     let Facts { recipe, summary, .. } = facts;
@@ -63,8 +96,8 @@ fn results(out: &mut String, facts: &Facts) {
             };
             let _ = writeln!(
                 out,
-                "| `{}`, held out | before | after |\n|---|---|---|\n| accuracy | {} | {} |\n",
-                code(&recipe.environment.name),
+                "| {}, held out | before | after |\n|---|---|---|\n| accuracy | {} | {} |\n",
+                code_cell(&recipe.environment.name),
                 estimate(&before),
                 estimate(&after)
             );
@@ -86,12 +119,12 @@ fn results(out: &mut String, facts: &Facts) {
         let _ = writeln!(out, "![Accuracy and reward over the run's steps]({CURVE})\n");
     }
     for (report, place) in &facts.reports {
-        let _ = writeln!(out, "### Against {} on benchmarks\n", text(&self::place(&report.base)));
+        let _ = writeln!(out, "### Against {} on benchmarks\n", cell(&self::place(&report.base)));
         if !facts.summary.model_sha256.is_empty() && report.base_sha256 != facts.summary.model_sha256 {
             out.push_str("> The model compared with is not the one that training began from.\n\n");
         }
         for warning in &report.warnings {
-            let _ = writeln!(out, "> **Not comparable:** {}\n", text(warning));
+            let _ = writeln!(out, "> **Not comparable:** {}\n", cell(warning));
         }
         out.push_str(&uplift(&report.comparisons[*place]));
         let _ = writeln!(
@@ -99,7 +132,7 @@ fn results(out: &mut String, facts: &Facts) {
             "\nDifferences are paired by item; intervals are 95 %, p-values corrected over all tests of the report (Holm; \
              Benjamini and Hochberg). `not shown` means that these items could not tell the models apart, not that they \
              are the same. By `relign compare` {}.\n",
-            report.relign
+            cell(&report.relign)
         );
     }
 }
@@ -109,9 +142,9 @@ fn usage(out: &mut String, facts: &Facts) {
         "[{\"role\": \"user\", \"content\": \"...\"}]".to_owned()
     } else {
         // What JSON writes of texts, Python reads.
-        serde_json::to_string(&facts.asked).unwrap_or_default()
+        json_line(&facts.asked).unwrap_or_default()
     };
-    let name = serde_json::Value::from(facts.name.as_str());
+    let name = json_line(&facts.name).unwrap_or_default();
     let tokens = facts.recipe.sampling.max_tokens;
     let code = format!(
         "from transformers import AutoModelForCausalLM, AutoTokenizer\n\nfolder = {name}  # this folder, or its id on the hub\n\
@@ -134,12 +167,12 @@ fn training(out: &mut String, facts: &Facts) {
         let _ = writeln!(out, "| {what} | {value} |");
     };
     let version = if summary.relign.is_empty() { env!("CARGO_PKG_VERSION") } else { &summary.relign };
-    row("algorithm", format!("{}, full weights, f32 masters", text(&recipe.algorithm.name)));
+    row("algorithm", format!("{}, full weights, f32 masters", cell(&recipe.algorithm.name)));
     let seed = recipe.seed.0;
     row("steps", format!("{} of {} groups of prompts, seed {seed}", progress.step, recipe.run.tasks));
     row("tokens generated", progress.tokens.to_string());
     let rewards: Vec<String> =
-        recipe.rewards.iter().map(|reward| format!("{} x {}", text(&place(&reward.name)), reward.weight)).collect();
+        recipe.rewards.iter().map(|reward| format!("{} x {}", cell(&place(&reward.name)), reward.weight)).collect();
     row("reward", if rewards.is_empty() { "the task's own verdict".to_owned() } else { rewards.join(", ") });
     if summary.seconds > 0.0 {
         let took = duration(summary.seconds);
@@ -149,19 +182,23 @@ fn training(out: &mut String, facts: &Facts) {
                 "{took} on {}{} threads of {}, computed in {}",
                 if summary.device == Device::Cpu { String::new() } else { format!("{} beside ", summary.device) },
                 summary.threads,
-                text(&summary.cpu),
-                summary.dtype
+                cell(&summary.cpu),
+                cell(&summary.dtype)
             ),
         );
     }
-    let from =
-        if summary.model_sha256.is_empty() { String::new() } else { format!(", SHA-256 `{}`", summary.model_sha256) };
+    let from = if summary.model_sha256.is_empty() {
+        String::new()
+    } else {
+        format!(", SHA-256 {}", code_cell(&summary.model_sha256))
+    };
     let file =
         summary.model.file_name().map_or_else(|| place(&recipe.model.path), |name| name.to_string_lossy().into_owned());
-    row("began from", format!("`{}`{from}", code(&file)));
-    row("weights", format!("SHA-256 `{}` as trained (f32); stored here as {}", facts.sha256, facts.stored));
-    let torch = if summary.libtorch.is_empty() { String::new() } else { format!(", libtorch {}", summary.libtorch) };
-    row("by", format!("RELIGN {version}{torch}"));
+    row("began from", format!("{}{from}", code_cell(&file)));
+    row("weights", format!("SHA-256 {} as trained (f32); stored here as {}", code_cell(&facts.sha256), facts.stored));
+    let torch =
+        if summary.libtorch.is_empty() { String::new() } else { format!(", libtorch {}", cell(&summary.libtorch)) };
+    row("by", format!("RELIGN {}{torch}", cell(version)));
     let _ = writeln!(
         out,
         "\nThe recipe, with every default; once its paths are set, `relign train recipe.toml` runs it again{}.\n\n\
@@ -173,12 +210,12 @@ fn training(out: &mut String, facts: &Facts) {
 
 fn data(out: &mut String, facts: &Facts) {
     let environment = &facts.recipe.environment;
-    let _ = write!(out, "## Data\n\nTasks of `{}`", code(&environment.name));
+    let _ = write!(out, "## Data\n\nTasks of {}", code(&environment.name));
     if let Some(hub) = &facts.data.hub {
-        let _ = write!(out, ", from [{0}](https://huggingface.co/datasets/{0})", text(hub));
+        let _ = write!(out, ", from [{}](https://huggingface.co/datasets/{})", cell(hub), address(hub));
     }
     match (&facts.data.licence, facts.summary.data.is_empty()) {
-        (Some(licence), _) => drop(write!(out, " ({})", text(licence))),
+        (Some(licence), _) => drop(write!(out, " ({})", cell(licence))),
         (None, true) => out.push_str(", made by the environment itself"),
         (None, false) => {}
     }
@@ -186,8 +223,8 @@ fn data(out: &mut String, facts: &Facts) {
     if !facts.summary.data.is_empty() {
         out.push_str("| file | rows | of them unusable | SHA-256 |\n|---|---|---|---|\n");
         for file in &facts.summary.data {
-            let name = code(&place(&file.name));
-            let _ = writeln!(out, "| `{name}` | {} | {} | `{}` |", file.rows, file.bad_rows, file.sha256);
+            let (name, hash) = (code_cell(&place(&file.name)), code_cell(&file.sha256));
+            let _ = writeln!(out, "| {name} | {} | {} | {hash} |", file.rows, file.bad_rows);
         }
         out.push('\n');
     }
@@ -195,17 +232,18 @@ fn data(out: &mut String, facts: &Facts) {
 
 fn contamination(out: &mut String, found: Option<&Contamination>) {
     out.push_str("## Contamination\n\n");
-    let Some(Contamination { texts, words, run, benchmarks }) = found else {
+    let Some(Contamination { texts, tasks, words, run, benchmarks }) = found else {
         out.push_str("Nobody recorded whether benchmark items stand in the training data (`relign contamination` looks for them).\n\n");
         return;
     };
+    let of = if tasks > texts { format!(" (of {tasks}, spread evenly)") } else { String::new() };
     let _ = writeln!(
         out,
-        "{texts} training texts of {words} words were searched for benchmark items.\n\n\
+        "{texts} training texts{of} of {words} words were searched for benchmark items.\n\n\
          | benchmark | items | the same words | nearly | a run of {run} words | too short to tell |\n|---|---|---|---|---|---|"
     );
     for (name, counts) in benchmarks {
-        let (name, relign_bench::contamination::Counts { items, short, exact, near, shared }) = (text(name), counts);
+        let (name, relign_bench::contamination::Counts { items, short, exact, near, shared }) = (cell(name), counts);
         let _ = writeln!(out, "| {name} | {items} | {exact} | {near} | {shared} | {short} |");
     }
     out.push('\n');
@@ -230,8 +268,8 @@ fn limits(out: &mut String, facts: &Facts) {
     let (mut worse, mut open) = (Vec::new(), Vec::new());
     for row in all {
         match row.verdict() {
-            "worse" => worse.push(text(&row.benchmark)),
-            "not shown" => open.push(text(&row.benchmark)),
+            "worse" => worse.push(cell(&row.benchmark)),
+            "not shown" => open.push(cell(&row.benchmark)),
             _ => {}
         }
     }
@@ -278,32 +316,6 @@ fn percent(share: f64) -> String {
     format!("{:.1} %", 100.0 * share)
 }
 
-/// Text that stays text, within a line and a table's cell.
-fn text(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '\\' | '|' | '`' | '*' | '_' | '[' | ']' => out.extend(['\\', c]),
-            '<' => out.push_str("&lt;"),
-            '\n' | '\r' => out.push(' '),
-            c => out.push(c),
-        }
-    }
-    out
-}
-
-/// Text between backticks in a table's cell.
-fn code(text: &str) -> String {
-    text.replace('`', "'").replace('|', "\\|").replace(['\n', '\r'], " ")
-}
-
-/// A block of code whose fence is longer than any within.
-fn fenced(language: &str, code: &str) -> String {
-    let longest = code.split(|c| c != '`').map(str::len).max().unwrap_or(0);
-    let fence = "`".repeat(longest.max(2) + 1);
-    format!("{fence}{language}\n{code}\n{fence}\n")
-}
-
 /// A path without what is nobody's business: of an absolute one, its last two parts.
 fn place(name: &str) -> String {
     let path = Path::new(name);
@@ -331,5 +343,49 @@ fn without_home(text: &str) -> String {
     match std::env::home_dir().map(|home| home.display().to_string()).filter(|home| home.len() > 1) {
         Some(home) => text.replace(&format!("{home}/"), "~/"),
         None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_card_claims_no_more_of_rewards_than_the_recipe_says() {
+        let rules = "rewards that rules compute from the answers";
+        for (environment, rewards, expected) in [
+            ("name = 'arithmetic'", "", vec![rules, "not learned from preferences"]),
+            (
+                "name = 'arithmetic'",
+                "[[rewards]]\nname = 'environment'\n[[rewards]]\nname = 'length'\nlimit = 9",
+                vec![rules, "not learned from preferences"],
+            ),
+            (
+                "name = 'arithmetic'",
+                "[[rewards]]\nname = 'judge'\nendpoint = 'http://h/v1#m'",
+                vec!["a language model (`judge`)"],
+            ),
+            (
+                "name = 'arithmetic'",
+                "[[rewards]]\nname = 'length'\nlimit = 9\n[[rewards]]\nname = 'http'\nurl = 'http://h/x'",
+                vec![rules, "behind an address (`http`)"],
+            ),
+            ("name = 'arithmetic'", "[[rewards]]\nname = 'python:a.py:f'", vec!["functions of the run's owner"]),
+            (
+                "name = 'arithmetic'",
+                "[[rewards]]\nname = 'python'\nfunction = 'a.py:f'\n[[rewards]]\nname = 'judge'\nendpoint = 'http://h/v1#m'",
+                vec!["functions of the run's owner", "a language model"],
+            ),
+        ] {
+            let text = format!(
+                "model = {{ path = 'm' }}\nalgorithm = {{ name = 'grpo' }}\nenvironment = {{ {environment} }}\n{rewards}"
+            );
+            let recipe = crate::recipe_file::read("r.toml", &text, &[]).unwrap();
+            let said = rewarded(&recipe);
+            let foreign = expected.iter().any(|part| !part.starts_with("rewards") && !part.starts_with("not"));
+            assert!(expected.iter().all(|part| said.contains(part)), "{rewards}: {said}");
+            assert_eq!(said.contains("not learned from preferences"), !foreign, "{rewards}: {said}");
+            assert_eq!(said.contains("rules compute"), expected.contains(&rules), "{rewards}: {said}");
+        }
     }
 }

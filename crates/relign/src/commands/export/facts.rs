@@ -14,6 +14,7 @@ use serde::Deserialize;
 
 use super::{Asked, CURVE};
 use crate::loaded::weights_hash;
+use crate::shell::{self, file_word};
 use crate::sinks::jsonl::{metrics, read_trees};
 use crate::usage::Usage;
 use crate::{models, recipe_file};
@@ -42,6 +43,9 @@ pub(super) struct Summary {
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Contamination {
     pub(super) texts: u64,
+    /// Of how many, where not all were looked through.
+    #[serde(default)]
+    pub(super) tasks: u64,
     pub(super) words: u64,
     pub(super) run: u64,
     pub(super) benchmarks: BTreeMap<String, Counts>,
@@ -164,8 +168,11 @@ fn finished(run: &Path, recipe: &Recipe, progress: &Progress, summary: &Summary)
     } else {
         return Ok(());
     };
-    let help =
-        format!("`relign train {here}/recipe.toml --out {here} --resume` goes on; --unfinished exports it as it is");
+    let (recipe, folder) = (file_word(&run.join("recipe.toml")), file_word(run));
+    let help = format!(
+        "`{}` goes on; --unfinished exports it as it is",
+        shell::command(&["train", &recipe, "--out", &folder, "--resume"])
+    );
     Err(Usage::error(format!("{here}: {what}\n  help: {help}")))
 }
 

@@ -6,6 +6,7 @@ use relign_core::{Estimate, find};
 use relign_tasks::ENVIRONMENTS;
 
 use super::facts::Facts;
+use crate::console::json_line;
 
 /// The YAML between the two lines of dashes.
 pub(super) fn front(facts: &Facts) -> String {
@@ -99,7 +100,7 @@ fn scalar(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/');
     let sound = text.starts_with(|c: char| c.is_ascii_alphabetic()) && text.chars().all(plain);
     let said = ["true", "false", "yes", "no", "on", "off", "null", "y", "n"].contains(&text.to_lowercase().as_str());
-    if sound && !said { text.to_owned() } else { serde_json::Value::from(text).to_string() }
+    if sound && !said { text.to_owned() } else { json_line(&text).unwrap_or_default() }
 }
 
 #[cfg(test)]

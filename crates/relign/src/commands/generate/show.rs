@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::prompts::Prompt;
 use crate::commands::{say, say_json};
+use crate::console::{Out, for_stdout, note};
 
 /// Shows outcomes in the order of the prompts; text as it comes.
 pub(super) struct Show<'a> {
@@ -37,11 +38,10 @@ impl Show<'_> {
         }
         self.begin(at)?;
         let solid = text.trim_end();
-        let mut out = io::stdout().lock();
         if !solid.is_empty() {
-            out.write_all(std::mem::take(&mut self.blank).as_bytes())?;
-            out.write_all(solid.as_bytes())?;
-            out.flush()?;
+            Out.write_all(for_stdout(&std::mem::take(&mut self.blank)).as_bytes())?;
+            Out.write_all(for_stdout(solid).as_bytes())?;
+            Out.flush()?;
         }
         self.blank.push_str(&text[solid.len()..]);
         Ok(())
@@ -76,7 +76,7 @@ impl Show<'_> {
                     if begun {
                         say("")?;
                     }
-                    eprintln!("error: {}: {why}", prompt.place);
+                    note!("error: {}: {why}", prompt.place);
                 }
             }
         }

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{dtype_of, peak_gb};
-use crate::commands::sampling::{at_least_one, kv_cache, weights};
+use crate::commands::sampling::{bounded, kv_cache, weights};
 use crate::commands::say_json;
 use crate::loaded::{Loaded, Read};
 use crate::usage::Usage;
@@ -26,10 +26,10 @@ pub(crate) struct Asked {
     #[arg(long, value_name = "F.jsonl")]
     warm_up: Option<PathBuf>,
     /// Sequences that run at once
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = bounded::<usize>("sequences"))]
     sequences: usize,
     /// At most this many tokens an answer
-    #[arg(long, value_name = "N", default_value_t = 256, value_parser = at_least_one)]
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = bounded::<usize>("max_tokens"))]
     max_tokens: usize,
     /// f32 or bf16: what activations are computed in
     #[arg(long, value_name = "TYPE", default_value = "bf16")]

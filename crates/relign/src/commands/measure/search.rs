@@ -14,7 +14,7 @@ use serde_json::{Map, json};
 
 use super::decode::read;
 use super::{dtype_of, peak_gb};
-use crate::commands::sampling::at_least_one;
+use crate::commands::sampling::bounded;
 use crate::commands::say_json;
 use crate::loaded::{Loaded, Read};
 
@@ -31,22 +31,22 @@ pub(crate) struct Asked {
     #[arg(long, value_name = "F.jsonl")]
     warm_up: Option<PathBuf>,
     /// Simulations on each problem
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = at_least_one)]
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = bounded::<usize>("simulations"))]
     simulations: usize,
     /// Simulations under way at once on each problem
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = at_least_one)]
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = bounded::<usize>("at_once"))]
     at_once: usize,
     /// Candidate steps of a node
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = at_least_one)]
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = bounded::<usize>("expand"))]
     expand: usize,
     /// Tokens of a step
-    #[arg(long, value_name = "N", default_value_t = 16, value_parser = at_least_one)]
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = bounded::<usize>("max_tokens"))]
     step_tokens: usize,
     /// At most this many tokens an answer
-    #[arg(long, value_name = "N", default_value_t = 256, value_parser = at_least_one)]
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = bounded::<usize>("max_tokens"))]
     max_tokens: usize,
     /// Sequences that run at once
-    #[arg(long, value_name = "N", default_value_t = 128, value_parser = at_least_one)]
+    #[arg(long, value_name = "N", default_value_t = 128, value_parser = bounded::<usize>("sequences"))]
     sequences: usize,
     /// f32 or bf16: what activations are computed in
     #[arg(long, value_name = "TYPE", default_value = "bf16")]

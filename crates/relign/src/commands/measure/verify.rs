@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use relign_core::files;
 use relign_tasks::rewards::math::{Finding, Gold, Policy, verify};
 use serde::Deserialize;
 use serde_json::json;
@@ -61,7 +62,7 @@ pub(super) fn run(asked: &Asked) -> anyhow::Result<()> {
         let line = |item: &&Item| {
             json!({"gold": item.gold, "answer": item.answer, "equal": item.equal, "rule": item.rule}).to_string() + "\n"
         };
-        std::fs::write(path, errors.iter().map(line).collect::<String>())?;
+        files::write(path, errors.iter().map(line).collect::<String>())?;
     }
     say_json(&json!({
         "items": items.len(),

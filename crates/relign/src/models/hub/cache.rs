@@ -11,6 +11,8 @@ use sha2::{Digest, Sha256};
 
 use super::Kind;
 
+use crate::console::note;
+
 /// The longest to wait for another process that fetches the same file.
 const PATIENCE: Duration = Duration::from_secs(4 * 3600);
 
@@ -99,7 +101,7 @@ impl Repo {
                 Ok(()) => return Ok(file),
                 Err(TryLockError::WouldBlock) if start.elapsed() < PATIENCE => {
                     if !told {
-                        eprintln!("another process fetches the same file; waiting for it");
+                        note!("another process fetches the same file; waiting for it");
                         told = true;
                     }
                     std::thread::sleep(Duration::from_millis(200));

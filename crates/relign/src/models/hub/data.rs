@@ -9,6 +9,8 @@ use super::cache::Repo;
 use super::client::{Client, Refused};
 use super::{Hub, Id, Kind};
 
+use crate::console::note;
+
 /// Which of a data set's files are wanted.
 type Choose<'a> = &'a dyn Fn(&[String]) -> Result<Vec<String>, String>;
 
@@ -38,7 +40,7 @@ impl Hub {
             Err(Refused::Answer(error)) => return Err(error),
             Err(Refused::Unreachable(error)) => {
                 let Ok(fetched) = self.cached_data(&repo, &id, choose) else { return Err(error) };
-                eprintln!("{error:#}; using what was fetched before");
+                note!("{error:#}; using what was fetched before");
                 return Ok(fetched);
             }
         };
@@ -74,6 +76,8 @@ fn list(root: &Path, folder: &Path, names: &mut Vec<String>) -> std::io::Result<
         let path: PathBuf = entry?.path();
         if path.is_dir() {
             list(root, &path, names)?;
+        } else if !path.is_file() {
+            // A pipe or a device holds no rows, and reading it may never end.
         } else if let Ok(name) = path.strip_prefix(root) {
             names.push(name.to_string_lossy().into_owned());
         }

@@ -13,6 +13,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use serde_json::Value;
 
+use crate::console::note;
 use crate::usage::Usage;
 use cache::Repo;
 use client::{Client, Refused};
@@ -145,7 +146,7 @@ impl Hub {
             Err(Refused::Answer(error)) => return Err(error),
             Err(Refused::Unreachable(error)) => {
                 let Ok(path) = self.cached(&repo, id) else { return Err(error) };
-                eprintln!("{error:#}; using what was fetched before");
+                note!("{error:#}; using what was fetched before");
                 return Ok(path);
             }
         };

@@ -6,6 +6,8 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
+use relign_core::files;
+
 use serde::{Deserialize, Serialize};
 
 /// SHA-256 of a question, in hexadecimal digits.
@@ -49,6 +51,7 @@ impl Cache {
                 if let Some(folder) = path.parent() {
                     std::fs::create_dir_all(folder).map_err(broken)?;
                 }
+                files::expect_plain(path).map_err(broken)?;
                 let mut file = OpenOptions::new().read(true).append(true).create(true).open(path).map_err(broken)?;
                 if !read(&file, &mut entries).map_err(broken)? {
                     // The next line must not continue one that was cut short.
