@@ -52,7 +52,7 @@ const BOUNDS: &[(&str, u64)] = &[
     ("thinking", TOKENS),
     ("answer_tokens", TOKENS),
     // Tokens of a tree, which stays in memory.
-    ("budget", 1 << 28),
+    ("budget", TOKENS),
     // Of rewards and environments.
     ("workers", WORKERS),
     ("concurrency", WORKERS),

@@ -122,9 +122,9 @@ fn mounts(text: &str) -> Vec<Mount> {
         let (front, back) = line.split_once(" - ")?;
         let front: Vec<&str> = front.split(' ').collect();
         let back: Vec<&str> = back.split(' ').collect();
-        let second = match back.first()? {
-            &"cgroup2" => true,
-            &"cgroup" if back.get(2)?.split(',').any(|option| option == "memory") => false,
+        let second = match *back.first()? {
+            "cgroup2" => true,
+            "cgroup" if back.get(2)?.split(',').any(|option| option == "memory") => false,
             _ => return None,
         };
         Some(Mount { second, top: (*front.get(3)?).to_owned(), place: (*front.get(4)?).to_owned() })

@@ -138,7 +138,7 @@ mod tests {
     fn want_of_memory_is_an_error_from_whatever_thread_it_comes() {
         let ask = || {
             let (kind, device) = (relign_model::Kind::Float, relign_model::Device::Cpu);
-            relign_model::Tensor::empty([1_i64 << 46], (kind, device));
+            drop(relign_model::Tensor::empty([1_i64 << 46], (kind, device)));
         };
         let scoped = || std::thread::scope(|scope| drop(scope.spawn(ask)));
         for work in [&ask as &dyn Fn(), &scoped] {

@@ -172,7 +172,7 @@ fn calls_that_make_no_sense_are_refused_before_work_begins() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().to_str().unwrap().to_owned();
     for (strategies, more, said) in [
-        ("mcts", &["--budgets", "256,0"][..], "--budgets: expected 1 to 268435456 tokens or `none`, got 0"),
+        ("mcts", &["--budgets", "256,0"][..], "--budgets: expected 1 to 16777216 tokens or `none`, got 0"),
         ("mcts", &["--budgets", ","], "--budgets: expected at least one"),
         ("mtcs", &[], "did you mean `mcts`?"),
         ("sample(n=0)", &[], "n=0: expected at least 1, got 0"),

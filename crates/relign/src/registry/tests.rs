@@ -38,7 +38,7 @@ fn counts(root: &Value, schema: &Value, path: &[String], found: &mut Vec<Vec<Str
         found.push(path.to_vec());
     }
     for (name, property) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
-        counts(root, property, &[path, &[name.clone()]].concat(), found);
+        counts(root, property, &[path, std::slice::from_ref(name)].concat(), found);
     }
     for key in ["allOf", "anyOf", "oneOf"] {
         for option in schema.get(key).and_then(Value::as_array).into_iter().flatten() {

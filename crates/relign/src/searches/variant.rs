@@ -272,7 +272,7 @@ mod tests {
             ("sample n=3)", "`)` closes nothing"),
             ("sample(3)", "expected KEY=VALUE, got `3`"),
             ("best_of_n(scorer=nobody)", "unknown scorer `nobody`"),
-            ("beam(budget=0)", "budget: expected 1 to 268435456 tokens or `none`, got 0"),
+            ("beam(budget=0)", "budget: expected 1 to 16777216 tokens or `none`, got 0"),
             ("beam(temperature=-1)", "temperature: expected 0 or more, got -1"),
             ("beam,beam", "got `beam` twice"),
             (" , ", "expected at least one"),
