@@ -119,13 +119,13 @@ fn report(report: &Report, text: &str) -> Report {
 }
 
 fn plain() -> Report {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().expect("a folder");
     let (benchmark, items) = (benchmark("sums", 1), items(12));
     let of =
         |model: &str, right: fn(usize, u64) -> bool| result(folder.path(), header(&benchmark, model), &items, right);
     let base = of("base", |place, _| place < 4);
     let tuned = of("tuned", |place, _| (2..9).contains(&place));
-    compare(&[base], &[vec![tuned]], &Options { draws: 200, ..Options::default() }).unwrap()
+    compare(&[base], &[vec![tuned]], &Options { draws: 200, ..Options::default() }).expect("comparable")
 }
 
 #[test]

@@ -51,7 +51,9 @@ impl Score {
     pub fn bounded(self) -> Self {
         let parts = self.parts.iter().map(|(name, value)| (format!("reward `{name}`"), *value));
         let mut all = parts.chain([("reward".to_owned(), self.value)]);
-        let Some((what, value)) = all.find(|(_, value)| !(value.abs() <= Self::MOST)) else { return self };
+        let Some((what, value)) = all.find(|(_, value)| value.is_nan() || value.abs() > Self::MOST) else {
+            return self;
+        };
         let expected = if value.is_finite() { "a value from -1e9 to 1e9" } else { "a finite value" };
         Self::failed(brief_numbers(&format!("{what}: expected {expected}, got {value}")))
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use relign_core::{
-    DataFile, Environment, Estimate, Finish, Node, Rollouts, Sampling, Seed, Split, Tree, Verdict, bounds, files, find,
+    DataFile, Environment, Estimate, Finish, Node, Rollouts, Sampling, Seed, Tree, Verdict, bounds, files, find,
 };
 use relign_search::{Driver, Judge, Options, STRATEGIES};
 use serde::Serialize;
@@ -16,6 +16,7 @@ use serde_json::json;
 use super::sampling::{SamplingArgs, ThoughtArgs, bar, bounded, peak_gb};
 use super::{say, say_json};
 use crate::generator::{Generator, Prompting, ServerArgs, ServerSummary};
+use crate::held_out;
 use crate::judged::{accuracy, samples, verdict};
 use crate::recipe_file;
 use crate::sinks::jsonl::write_trees;

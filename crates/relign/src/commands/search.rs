@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use relign_core::{DataFile, Environment, Estimate, Sampling, Section, Split, Task, Tree, bounds, files};
+use relign_core::{DataFile, Environment, Estimate, Sampling, Section, Task, Tree, bounds, files};
 use relign_search::Budget;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::sampling::{SamplingArgs, ThoughtArgs, bounded, peak_gb};
 use super::{say, say_json};
 use crate::generator::{Generator, Prompting, ServerArgs, ServerSummary, Source};
+use crate::held_out;
 use crate::loaded::weights_hash;
 use crate::recipe_file;
 use crate::reward_models;

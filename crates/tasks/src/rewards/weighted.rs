@@ -36,7 +36,7 @@ impl Weighted {
         when: Option<&When>,
         reward: Box<dyn Reward>,
     ) -> Result<(), ConfigError> {
-        if !(weight.abs() <= Score::MOST) {
+        if weight.is_nan() || weight.abs() > Score::MOST {
             return Err(ConfigError::at("weight", format!("expected a number from -1e9 to 1e9, got {weight}")));
         }
         let gate = when.map(|when| self.gate(when)).transpose()?;
