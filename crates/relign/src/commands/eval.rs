@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use relign_core::{
-    DataFile, Environment, Estimate, Finish, Node, Recipe, Rollouts, Sampling, Seed, Split, Tree, Verdict, bounds,
-    files, find,
+    DataFile, Environment, Estimate, Finish, Node, Recipe, Rollouts, Sampling, Seed, Tree, Verdict, bounds, files,
+    find, secrets,
 };
 use relign_search::{Driver, Judge, Options, STRATEGIES};
 use serde::Serialize;
@@ -17,6 +17,7 @@ use serde_json::json;
 use super::sampling::{SamplingArgs, bar, bounded, peak_gb};
 use super::{say, say_json};
 use crate::generator::{Generator, ServerArgs, ServerSummary};
+use crate::held_out;
 use crate::judged::{accuracy, samples, verdict};
 use crate::recipe_file;
 use crate::sinks::jsonl::write_trees;
@@ -187,7 +188,7 @@ pub(crate) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
         model: asked.model.clone(),
         path: generator.path.clone(),
         task: section.name.clone(),
-        settings: section.settings.clone().into(),
+        settings: secrets::public(&section.settings),
         data: environment.data(),
         accuracy: accuracy(&trees),
         tokens_per_second: counts.tokens as f64 / seconds,
