@@ -27,9 +27,13 @@ fn a_short_definition_is_greedy_and_asks_once() {
 fn what_does_not_fit_is_said_with_its_place() {
     let replace = |from: &str, to: &str| SHORT.replace(from, to);
     for (text, said) in [
-        (replace("version = 1", "version = 1\nsample = 4"), "unknown field `sample`"),
+        (replace("version = 1", "version = 1\nsample = 4"), "unknown key `sample`"),
         (replace("version = 1", "version = 1\nsample = 4"), "line 3"),
-        (replace("version = 1", "version = \"one\""), "expected u32"),
+        (replace("version = 1", "version = \"one\""), "expected a whole number from 0 up"),
+        (format!("sampling = 5\n{SHORT}"), "sampling: expected a table of settings, got 5"),
+        (format!("sampling = [0.5]\n{SHORT}"), "sampling: expected a table of settings, got a list of 1"),
+        (format!("prompt = true\n{SHORT}"), "prompt: expected a table of settings, got true"),
+        (replace("[environment]\nname = \"gsm8k\"\nlevel = 3\n", "environment = 5\n"), "environment: expected a table"),
         (replace("version = 1\n", ""), "missing field `version`"),
         (replace("mine", "my benchmark"), "name: expected letters, digits"),
         (replace("version = 1", "version = 1\nsamples = 0"), "samples: expected 1 to 100000, got 0"),
@@ -45,7 +49,7 @@ fn what_does_not_fit_is_said_with_its_place() {
         (format!("{SHORT}[prompt]\ntemplate = \"Q:\""), "expected {question} in it once"),
         (format!("{SHORT}[prompt]\nexamples = 2\nshots = [{{user = \"a\", assistant = \"b\"}}]"), "got both"),
         (format!("{SHORT}[sampling]\ntemperature = -1.0"), "from 0 up"),
-        (format!("{SHORT}[sampling]\nmax_token = 5"), "unknown field `max_token`"),
+        (format!("{SHORT}[sampling]\nmax_token = 5"), "unknown key `max_token`"),
         (format!("{SHORT}[each]\nlevel = [1, 2]"), "set under [environment], too"),
         (format!("{SHORT}[each]\nkind = []"), "one setting with a list"),
         ("name = ".to_owned(), "mine.toml"),

@@ -1,6 +1,6 @@
 //! What must not be read by whoever reads logs, cards and errors: passwords and keys in URLs and settings.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// What stands in a secret's place.
 pub const HIDDEN: &str = "***";
@@ -71,6 +71,14 @@ pub fn hide(settings: &mut Value) {
         }
         _ => {}
     }
+}
+
+/// Settings without their secrets, as they stand in results.
+#[must_use]
+pub fn public(settings: &Map<String, Value>) -> Value {
+    let mut settings = Value::Object(settings.clone());
+    hide(&mut settings);
+    settings
 }
 
 /// Where a secret stood that [`hide`] took out, as a dotted path.

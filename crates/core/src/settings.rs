@@ -33,7 +33,8 @@ pub fn read<C: DeserializeOwned + JsonSchema>(settings: Value) -> Result<C, Conf
 }
 
 /// The first value that is no table, no list or none of a few names where `schema` has one.
-fn misfit(schema: &Value, value: &Value) -> Option<ConfigError> {
+#[must_use]
+pub fn misfit(schema: &Value, value: &Value) -> Option<ConfigError> {
     within(schema, schema, value, &mut Vec::new())
 }
 
@@ -106,7 +107,8 @@ fn named(value: &Value) -> String {
 }
 
 /// What serde says, in the words of recipes.
-fn plain(said: &str) -> String {
+#[must_use]
+pub fn plain(said: &str) -> String {
     let mut said = said.to_owned();
     for (theirs, ours) in [
         ("unknown field", "unknown key"),

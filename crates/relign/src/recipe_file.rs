@@ -144,10 +144,8 @@ pub(crate) fn public(recipe: &Recipe) -> Recipe {
     model.path = relign_core::without_secrets(&model.path);
     let sections = [environment, strategy, algorithm].into_iter().map(|section| &mut section.settings);
     for settings in sections.chain(rewards.iter_mut().map(|reward| &mut reward.settings)) {
-        let mut value = Value::Object(std::mem::take(settings));
-        relign_core::secrets::hide(&mut value);
-        if let Value::Object(hidden) = value {
-            *settings = hidden;
+        if let Value::Object(public) = relign_core::secrets::public(settings) {
+            *settings = public;
         }
     }
     recipe

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use relign_core::{RewardSection, Sampling, Section, bounds, schema_of};
+use relign_core::{RewardSection, Sampling, Section, bounds, schema_of, settings};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -152,8 +152,13 @@ impl Benchmark {
     /// # Errors
     /// If it is not TOML, has an unknown key or a value of the wrong type, or its parts do not fit together.
     pub fn read(name: &str, text: &str) -> Result<Vec<Self>, BenchmarkError> {
-        let benchmark: Self =
-            toml::from_str(text).map_err(|error| BenchmarkError::new(name, error.to_string().trim_end()))?;
+        let wrong = |error: toml::de::Error| BenchmarkError::new(name, settings::plain(error.to_string().trim_end()));
+        // Serde would take a list for a table.
+        let value: Value = toml::from_str(text).map_err(wrong)?;
+        if let Some(error) = settings::misfit(&schema_of::<Self>(), &value) {
+            return Err(BenchmarkError::new(name, error.to_string()));
+        }
+        let benchmark: Self = toml::from_str(text).map_err(wrong)?;
         benchmark.check().map_err(|message| BenchmarkError::new(name, message))?;
         Ok(benchmark.variants())
     }

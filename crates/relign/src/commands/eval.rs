@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use relign_core::{
     DataFile, Environment, Estimate, Finish, Node, Rollouts, Sampling, Seed, Tree, Verdict, bounds, files, find,
+    secrets,
 };
 use relign_search::{Driver, Judge, Options, STRATEGIES};
 use serde::Serialize;
@@ -195,7 +196,7 @@ pub(crate) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
         model: asked.model.clone(),
         path: generator.path.clone(),
         task: section.name.clone(),
-        settings: section.settings.clone().into(),
+        settings: secrets::public(&section.settings),
         data: environment.data(),
         accuracy: accuracy(&trees),
         tokens_per_second: counts.tokens as f64 / seconds,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use relign_core::{DataFile, Environment, Estimate, Sampling, Section, Task, Tree, bounds, files};
+use relign_core::{DataFile, Environment, Estimate, Sampling, Section, Task, Tree, bounds, files, secrets};
 use relign_search::Budget;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -207,7 +207,7 @@ fn search(asked: &One, as_json: bool) -> anyhow::Result<()> {
         model: asked.what.model().to_owned(),
         path: generator.path.clone(),
         task: prepared.section.name.clone(),
-        settings: prepared.section.settings.clone().into(),
+        settings: secrets::public(&prepared.section.settings),
         data: prepared.environment.data(),
         strategy: variant.section.clone(),
         budget: cell.budget.tokens,
@@ -310,7 +310,7 @@ fn facts(
         ("model", model),
         ("sampling", serde_json::to_value(sampling)?),
         ("seed", what.sampling.seed.into()),
-        ("settings", section.settings.clone().into()),
+        ("settings", secrets::public(&section.settings)),
         ("task", section.name.clone().into()),
     ]))
 }

@@ -85,7 +85,7 @@ pub(crate) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
     let lengths = [Split::Train, Split::Eval].map(|split| environment.len(split));
     if as_json {
         return say_json(&json!({
-            "summary": true, "environment": asked.name, "settings": section.settings, "split": split.name(),
+            "summary": true, "environment": asked.name, "settings": relign_core::secrets::public(&section.settings), "split": split.name(),
             "shown": end - asked.from, "oracle_correct": right, "oracle_unknown": unknown,
             "train": lengths[0], "eval": lengths[1], "data": environment.data(),
         }));

@@ -127,7 +127,8 @@ impl Variant {
         }
         let wrong = |what: &dyn std::fmt::Display| Usage::error(format!("{path}: {what}"));
         let text = std::fs::read_to_string(path).map_err(|error| wrong(&error))?;
-        let file: File = toml::from_str(&text).map_err(|error| wrong(&error.to_string().trim_end()))?;
+        let file: File = toml::from_str(&text)
+            .map_err(|error| wrong(&relign_core::settings::plain(error.to_string().trim_end())))?;
         let one = |Section { name, mut settings }: Section| {
             let taken = |settings: &mut Map<String, Value>, key: &str| settings.remove(key);
             let word = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);

@@ -117,7 +117,7 @@ pub(super) fn run(asked: &Asked, as_json: bool) -> anyhow::Result<()> {
     write(&out.join("compare.md"), &tradeoff::markdown(&rows))?;
     let summary = json!({
         "summary": true, "model": asked.what.model(), "path": generator.path, "task": prepared.section.name,
-        "settings": prepared.section.settings, "data": prepared.environment.data(), "items": prepared.tasks.len(),
+        "settings": relign_core::secrets::public(&prepared.section.settings), "data": prepared.environment.data(), "items": prepared.tasks.len(),
         "sampling": prepared.sampling, "seed": seed, "dtype": generator.dtype, "rows": rows, "out": out,
         "peak_rss_gb": peak_gb(), "server": generator.server(), "relign": env!("CARGO_PKG_VERSION"),
     });
