@@ -3,6 +3,7 @@
 #![deny(clippy::print_stderr, reason = "it panics where stderr cannot be written; see `console`")]
 
 mod allocator;
+mod began;
 mod benchmarks;
 mod cli;
 mod commands;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use relign_engine::remote::Address;
 use relign_model::{Checkpoint, adapter_base};
+use relign_train::Manifest;
 
 use crate::recipe_file::nearest;
 use crate::usage::Usage;
@@ -142,6 +143,10 @@ fn folder(path: &Path) -> anyhow::Result<PathBuf> {
         return Ok(path.to_owned());
     }
     if last.join("config.json").is_file() {
+        if let Some(manifest) = Manifest::read(&last)? {
+            // The optimizer's state is no part of the model.
+            manifest.verify(&last, |name| name != "optimizer.safetensors")?;
+        }
         return Ok(last);
     }
     if let Some(file) = only_gguf(path) {

@@ -191,16 +191,16 @@ fn what_must_not_be_written_is_not() {
     // A run that has not come to its end: refused, or exported with a word about it.
     let half = kept.path().join("half");
     copy(Path::new(&run), &half);
-    let state = half.join("checkpoints/last/trainer.json");
-    let text = fs::read_to_string(&state).unwrap();
-    assert!(text.contains("\"step\": 3"));
-    fs::write(&state, text.replace("\"step\": 3", "\"step\": 2")).unwrap();
+    let recipe = half.join("recipe.toml");
+    let text = fs::read_to_string(&recipe).unwrap();
+    assert!(text.contains("steps = 3"));
+    fs::write(&recipe, text.replace("steps = 3", "steps = 4")).unwrap();
     fs::remove_file(half.join("summary.json")).unwrap();
     let half = half.to_str().unwrap();
-    refused(&[half, &out], &["not finished", "step 2", "asks for 3", "--resume", "--unfinished"]);
+    refused(&[half, &out], &["not finished", "step 3", "asks for 4", "--resume", "--unfinished"]);
     done(&["export", half, &out, "--unfinished"]);
     let card = fs::read_to_string(Path::new(&out).join("README.md")).unwrap();
-    assert!(card.contains("**Not finished:** exported after step 2 of 3"), "{card}");
+    assert!(card.contains("**Not finished:** exported after step 3 of 4"), "{card}");
     let left: Vec<_> = fs::read_dir(kept.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert!(!left.iter().any(|name| name.to_string_lossy().contains(".part")), "{left:?}");
 }

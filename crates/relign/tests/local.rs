@@ -297,7 +297,7 @@ fn settings_that_make_no_sense_are_2() {
         (&["--top-p", "0"][..], "--top-p: expected a share above 0, at most 1, got 0"),
         (&["--min-p", "2"], "--min-p: expected a share from 0 to 1"),
         (&["--repetition-penalty", "0"], "--repetition-penalty: expected a number above 0"),
-        (&["--logit-bias", "5"], "--logit-bias: expected TOKEN=BIAS"),
+        (&["--logit-bias", "5"], "--logit-bias: expected ID=BIAS"),
         (&["--logit-bias", "two words=1"], "--logit-bias two words=1: expected text that is one token, got"),
         (&["--logit-bias", "4000=1"], "expected ids below 128, got 4000"),
         (&["--json-schema", "/nowhere.json"], "--json-schema /nowhere.json: expected a file"),

@@ -7,7 +7,7 @@ use relign_core::{Estimate, files};
 use relign_model::{Checkpoint, Device, Kind, Tensor, Tokenizer, save_folder};
 use serde::{Deserialize, Serialize};
 
-use crate::{TrainError, Trainer};
+use crate::{Manifest, TrainError, Trainer};
 
 /// How far a run has come.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -86,9 +86,9 @@ impl Saved {
         if last.exists() {
             return remove(&previous);
         }
-        // Killed between the two renames: the new folder is whole, since its state file comes last.
+        // Killed between the two renames: the new folder is whole, since its manifest comes last.
         for candidate in [self.writing(), previous] {
-            if candidate.join(STATE).exists() {
+            if candidate.join(Manifest::FILE).exists() {
                 return fs::rename(&candidate, &last).map_err(TrainError::io(&last));
             }
         }
@@ -101,18 +101,25 @@ impl Saved {
     /// If it cannot be read or understood.
     pub fn progress(&self) -> Result<Option<Progress>, TrainError> {
         self.recover()?;
-        let path = self.last().join(STATE);
-        if !path.exists() {
-            if self.last().exists() {
-                let what = "expected a trainer's state, found none: this is no checkpoint of a run".to_owned();
-                return Err(TrainError::Checkpoint { path, what });
-            }
+        let (path, last) = (self.last().join(STATE), self.last());
+        if !last.exists() {
             return Ok(None);
         }
+        self.manifest()?.verify(&last, |name| name == STATE)?;
         let text = files::read_to_string(&path).map_err(TrainError::io(&path))?;
         serde_json::from_str(&text)
             .map(Some)
             .map_err(|error| TrainError::Checkpoint { path, what: format!("expected a trainer's state, got {error}") })
+    }
+
+    /// What the files of the newest checkpoint were when they were written.
+    fn manifest(&self) -> Result<Manifest, TrainError> {
+        let last = self.last();
+        let none = || TrainError::Checkpoint {
+            path: last.join(Manifest::FILE),
+            what: "expected the hashes of a checkpoint's files, found none: this is no checkpoint of a run".to_owned(),
+        };
+        Manifest::read(&last)?.filter(|manifest| manifest.files.contains_key(STATE)).ok_or_else(none)
     }
 
     /// Puts the newest checkpoint's weights and state into `trainer`.
@@ -121,6 +128,7 @@ impl Saved {
     /// If the checkpoint does not belong to this model or is damaged.
     pub fn restore(&self, trainer: &mut Trainer, progress: &Progress) -> Result<(), TrainError> {
         let path = self.last();
+        self.manifest()?.verify(&path, |_| true)?;
         let wrong = |what: String| TrainError::Checkpoint { path: path.clone(), what };
         let checkpoint = Checkpoint::open(&path).map_err(|e| wrong(e.to_string()))?;
         let (policy, optimizer) = trainer.parts_mut();
@@ -158,13 +166,15 @@ fn write(dir: &Path, trainer: &Trainer, tokenizer: &Tokenizer, progress: &Progre
     Tensor::write_safetensors(&state, &moments)
         .map_err(|e| TrainError::Checkpoint { path: moments.clone(), what: e.to_string() })?;
     sync(&moments)?;
-    // The state says that all else is there, so it must appear last and in one go.
-    let (path, whole) = (dir.join("trainer.writing"), dir.join(STATE));
+    let path = dir.join(STATE);
     let text = serde_json::to_string_pretty(progress).expect("plain numbers");
     fs::write(&path, text + "\n").map_err(TrainError::io(&path))?;
     sync(&path)?;
     sync(dir)?;
-    fs::rename(&path, &whole).map_err(TrainError::io(&whole))?;
+    // The manifest says that all else is there, so it must appear last and in one go.
+    let (path, manifest) = (dir.join(Manifest::FILE), Manifest::of(dir)?);
+    let text = serde_json::to_string_pretty(&manifest).expect("names and hashes");
+    files::write(&path, text + "\n").map_err(TrainError::io(&path))?;
     sync(dir)
 }
 

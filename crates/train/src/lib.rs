@@ -4,6 +4,7 @@
 pub mod algorithms;
 mod checkpoint;
 mod error;
+mod manifest;
 mod optimizer;
 mod packing;
 mod run;
@@ -13,6 +14,7 @@ mod trunk;
 pub use algorithms::{ALGORITHMS, Algorithm, Batch, Loss, Needs, PolicyOutput, Sample};
 pub use checkpoint::{Progress, Saved};
 pub use error::TrainError;
+pub use manifest::{FileHash, Manifest, hex};
 pub use optimizer::Optimizer;
 pub use packing::{Packed, pack};
 pub use run::{Outcome, Run, Sampler};

@@ -120,14 +120,14 @@ fn a_kill_at_any_moment_leaves_a_whole_checkpoint() {
     };
     let all = names(&source.join("second"));
     assert!(all.contains(&"trainer.json".to_owned()) && all.contains(&"optimizer.safetensors".to_owned()));
-    let parts: Vec<String> = all.iter().filter(|name| *name != "trainer.json").cloned().collect();
+    let parts: Vec<String> = all.iter().filter(|name| *name != "manifest.json").cloned().collect();
     type Layout<'a> = (&'a str, Vec<(&'a str, &'a str, &'a [String])>, Option<&'a Progress>);
     let layouts: [Layout; 9] = [
         ("nothing yet", vec![], None),
         ("the first save half-written", vec![("second", "last.writing", &parts)], None),
         ("the first save written", vec![("second", "last.writing", &all)], Some(&two)),
         ("half-written", vec![("last", "last", &all), ("second", "last.writing", &parts[..3])], Some(&one)),
-        ("all but the state", vec![("last", "last", &all), ("second", "last.writing", &parts)], Some(&one)),
+        ("all but the manifest", vec![("last", "last", &all), ("second", "last.writing", &parts)], Some(&one)),
         ("between the renames", vec![("last", "last.previous", &all), ("second", "last.writing", &all)], Some(&two)),
         ("both renamed", vec![("second", "last", &all), ("last", "last.previous", &all)], Some(&two)),
         ("old half-removed", vec![("second", "last", &all), ("last", "last.previous", &all[..2])], Some(&two)),
@@ -194,6 +194,15 @@ fn damage_is_named() {
     damage("trainer.json", Some(b"{\"step\": 1, \"colour\": 3}"));
     damage("model.safetensors", None);
     damage("model.safetensors", Some(&[0; 64]));
+    damage("manifest.json", None);
+    damage("manifest.json", Some(b"{}"));
+    // A bit anywhere.
+    for name in names(&source.path().join("checkpoints/last")).iter().filter(|name| *name != "manifest.json") {
+        let mut bytes = fs::read(source.path().join("checkpoints/last").join(name)).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 4;
+        damage(name, Some(&bytes));
+    }
 
     let saved = Saved::of(source.path());
     let error = saved.restore(&mut trainer("qwen2", Kind::Float), &one).expect_err("another model");

@@ -105,8 +105,8 @@ struct ShapeArgs {
     /// The answer matches this expression from beginning to end
     #[arg(long, value_name = "RE", allow_hyphen_values = true)]
     regex: Option<String>,
-    /// Add to a token's logit; TOKEN is an id or a token's text, and -100 all but forbids it
-    #[arg(long, value_name = "TOKEN=BIAS", allow_hyphen_values = true)]
+    /// Add to a token's logit; ID is a token's id or its text, and -100 all but forbids it
+    #[arg(long, value_name = "ID=BIAS", allow_hyphen_values = true)]
     logit_bias: Vec<String>,
     /// Divide the logits of tokens in prompt and answer by this, multiply negative ones [default: 1]
     #[arg(long, value_name = "X", default_value_t = 1.0, hide_default_value = true)]
@@ -217,11 +217,11 @@ fn constraint(shape: &ShapeArgs) -> anyhow::Result<Option<Constraint>> {
     Ok(Some(Constraint::JsonSchema(schema)))
 }
 
-/// The parts of TOKEN=BIAS; the token may hold the sign itself.
+/// The parts of ID=BIAS; the token may hold the sign itself.
 fn split(given: &str) -> anyhow::Result<(&str, f32)> {
     let parts = given.rsplit_once('=').and_then(|(token, bias)| Some((token, bias.trim().parse::<f32>().ok()?)));
     let fits = |(token, bias): &(&str, f32)| !token.is_empty() && bias.is_finite();
-    let wrong = || Usage::error(format!("--logit-bias: expected TOKEN=BIAS with a finite number, got {given}"));
+    let wrong = || Usage::error(format!("--logit-bias: expected ID=BIAS with a finite number, got {given}"));
     parts.filter(fits).ok_or_else(wrong)
 }
 

@@ -17,6 +17,7 @@ use relign_train::{ALGORITHMS, Algorithm, Outcome, Progress, Run, Saved, Trainer
 use serde::Serialize;
 
 use super::{say, say_json};
+use crate::began::Began;
 use crate::console::note;
 use crate::held_against::Found;
 use crate::judged;
@@ -24,6 +25,7 @@ use crate::loaded::{Compute, Loaded, Read, engine, kind_name, weights_hash};
 use crate::recipe_file::blame;
 use crate::sampler::Sampler;
 use crate::shell::{self, file_word};
+use crate::sinks::hashes;
 use crate::sinks::jsonl::{Files, Stdout, read_trees, write_trees};
 use crate::sinks::tensorboard::TensorBoard;
 use crate::sinks::terminal::{Terminal, duration, estimate};
@@ -105,7 +107,11 @@ fn train(asked: &Asked) -> anyhow::Result<()> {
     let kind = policy.kind();
     recipe.sampling.check_ids(policy.config().vocab).map_err(|error| error.within("sampling"))?;
     // Nothing is left behind by a call that is refused: the folder is made once nothing is left to refuse.
-    let _lock = occupy(&folder, &recipe, asked.resume)?;
+    let began = Began::of(&path, hash.clone(), environment.data())?;
+    if asked.resume {
+        began.expect(&folder)?;
+    }
+    let _lock = occupy(&folder, &recipe, &began, asked.resume)?;
     contamination.write(&folder)?;
     note!(
         "{}: {:.0} M weights, computing on {} in {} on {} threads",
@@ -133,13 +139,17 @@ fn train(asked: &Asked) -> anyhow::Result<()> {
     )?;
     let held_out = folder.join("held-out");
     fs::create_dir_all(&held_out).with_context(|| held_out.display().to_string())?;
-    sampler.keep = Box::new(move |step, trees| write_trees(&held_out_file(&held_out, step), trees).map_err(Into::into));
+    let own = folder.clone();
+    sampler.keep = Box::new(move |step, trees| write_trees(&held_out_file(&own, step), trees).map_err(Into::into));
 
     let mut sinks: Vec<Box<dyn Sink>> = vec![
         Box::new(Files::open(&folder, progress.step, recipe.checkpoint.trees)?),
         Box::new(TensorBoard::create(&folder, progress.step)?),
         Box::new(Terminal::new()),
     ];
+    if asked.resume {
+        lengthen(&folder, &recipe)?;
+    }
     let failure = Rc::default();
     if asked.json {
         sinks.push(Box::new(Stdout::new(Arc::clone(&interrupt), Rc::clone(&failure))));
@@ -196,14 +206,24 @@ fn options(recipe: &Recipe) -> TrainerOptions {
 }
 
 /// Makes the run's folder and keeps other processes out of it.
-fn occupy(folder: &Path, recipe: &Recipe, resume: bool) -> anyhow::Result<File> {
+fn occupy(folder: &Path, recipe: &Recipe, began: &Began, resume: bool) -> anyhow::Result<File> {
     fs::create_dir_all(folder).with_context(|| format!("run folder {}", folder.display()))?;
     let lock = lock(folder)?;
     if !resume {
         let file = vacant(folder)?; // another process may have been faster
+        began.write(folder)?;
         write_recipe(&file, &recipe_file::write(recipe)?)?;
     }
     Ok(lock)
+}
+
+/// Writes the recipe of a run that goes on to more steps, once nothing is left that could refuse it.
+fn lengthen(folder: &Path, recipe: &Recipe) -> anyhow::Result<()> {
+    let file = folder.join("recipe.toml");
+    if recipe_file::load(&file, &[])?.run.steps < recipe.run.steps {
+        write_recipe(&file, &recipe_file::write(recipe)?)?;
+    }
+    Ok(())
 }
 
 /// Where the recipe of a new run in `folder` goes.
@@ -225,9 +245,7 @@ fn prepare(folder: &Path, recipe: &Recipe, saved: &Saved, resume: bool) -> anyho
     if resume {
         let before = files::read_to_string(&file)
             .map_err(|error| Usage(format!("--resume: {}: {error}; expected a run's folder", file.display())))?;
-        if extends(&file, &before, recipe, &text) {
-            write_recipe(&file, &text)?;
-        } else if before != text {
+        if !extends(&file, &before, recipe, &text) && before != text {
             let old = recipe_file::read(&file.display().to_string(), &before, &[])
                 .map_err(|why| Usage(format!("--resume: the run's own recipe cannot be read: {why}")))?;
             // Recipes that mean the same may be written otherwise.
@@ -238,7 +256,16 @@ fn prepare(folder: &Path, recipe: &Recipe, saved: &Saved, resume: bool) -> anyho
                 )));
             }
         }
-        return Ok(saved.progress()?.unwrap_or_default());
+        let progress = saved.progress()?.unwrap_or_default();
+        if progress.step > recipe.run.steps {
+            return Err(Usage::error(format!(
+                "--resume: {}: step: expected at most the recipe's run.steps, {}, got {}",
+                saved.last().join("trainer.json").display(),
+                recipe.run.steps,
+                progress.step
+            )));
+        }
+        return Ok(progress);
     }
     vacant(folder)?;
     Ok(Progress::default())
@@ -294,7 +321,7 @@ pub(crate) fn interrupts() -> anyhow::Result<Arc<AtomicBool>> {
 }
 
 fn held_out_file(folder: &Path, step: u64) -> PathBuf {
-    folder.join(format!("step-{step}.jsonl.zst"))
+    folder.join(hashes::held_out(step))
 }
 
 #[allow(clippy::too_many_arguments, reason = "what a summary is made of")]
@@ -357,7 +384,7 @@ fn judged_by(recipe: &Recipe) -> anyhow::Result<(Arc<dyn Environment>, Arc<dyn R
 }
 
 fn before_and_after(folder: &Path, steps: u64) -> Option<(Vec<Tree>, Vec<Tree>)> {
-    let read = |step| read_trees(&held_out_file(&folder.join("held-out"), step)).ok();
+    let read = |step| read_trees(&held_out_file(folder, step)).ok();
     Some((read(0)?, read(steps)?))
 }
 

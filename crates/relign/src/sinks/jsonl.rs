@@ -1,4 +1,4 @@
-//! A run's files: `metrics.jsonl`, `timings.jsonl`, `evals.jsonl`, `trees.jsonl.zst`.
+//! A run's files: `metrics.jsonl`, `timings.jsonl`, `evals.jsonl`, `trees.jsonl.zst`, and their hashes.
 //!
 //! Every file but `timings.jsonl` is free of clocks: equal runs have equal bytes. A step's lines are
 //! written at its end, its trees as one zstd frame, so a killed run leaves whole steps and at most one
@@ -15,7 +15,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use relign_core::{Estimate, Event, Sink, StepMetrics, Tree, files};
 use serde::{Deserialize, Serialize};
 
+use super::hashes::Hashes;
 use crate::console::{Out, json_line};
+
+const METRICS: &str = "metrics.jsonl";
+const EVALS: &str = "evals.jsonl";
+const TREES: &str = "trees.jsonl.zst";
 
 /// The level trees are compressed at: zstd's default, about 1 ms a megabyte.
 const LEVEL: i32 = 3;
@@ -38,6 +43,7 @@ pub(crate) struct Files {
     /// Steps whose measurement stands in `evals.jsonl`: one that is taken again after a resume is the same.
     evaluated: Vec<u64>,
     trees: Option<File>,
+    hashes: Hashes,
     /// This step's trees, as lines.
     pending: Vec<u8>,
     folder: PathBuf,
@@ -50,11 +56,20 @@ impl Files {
     /// # Errors
     /// If a file cannot be opened or changed; the message names it.
     pub(crate) fn open(folder: &Path, step: u64, trees: bool) -> io::Result<Self> {
+        let logs: &[&str] = if trees { &[METRICS, EVALS, TREES] } else { &[METRICS, EVALS] };
+        // Before anything is cut: what is not as it was is refused as it lies.
+        let known = if step > 0 { Some(Hashes::resume(folder, step, logs)?) } else { None };
         let lines = |name| named(&folder.join(name), |path| cut_lines(path, step));
-        let (metrics, timings, evals) = (lines("metrics.jsonl")?, lines("timings.jsonl")?, lines("evals.jsonl")?);
+        let (metrics, timings, mut evals) = (lines(METRICS)?, lines("timings.jsonl")?, lines(EVALS)?);
+        if let Some(length) = known.as_ref().and_then(|(_, lengths)| lengths.get(EVALS)) {
+            // A measurement without its hash is taken again.
+            evals.set_len(*length)?;
+            evals.seek(SeekFrom::End(0))?;
+        }
         let evaluated = evaluations(folder)?.iter().map(|evaluation| evaluation.step).collect();
-        let trees = trees.then(|| named(&folder.join("trees.jsonl.zst"), |path| cut_frames(path, step))).transpose()?;
-        Ok(Self { metrics, timings, evals, evaluated, trees, pending: Vec::new(), folder: folder.to_owned() })
+        let trees = trees.then(|| named(&folder.join(TREES), |path| cut_frames(path, step))).transpose()?;
+        let hashes = known.map_or_else(|| Hashes::begin(folder, logs), |(hashes, _)| Ok(hashes))?;
+        Ok(Self { metrics, timings, evals, evaluated, trees, hashes, pending: Vec::new(), folder: folder.to_owned() })
     }
 
     fn write_trees(&mut self) -> io::Result<()> {
@@ -63,7 +78,8 @@ impl Files {
             return Ok(());
         }
         let frame = zstd::bulk::compress(&self.pending, LEVEL)?;
-        file.write_all(&frame).map_err(|error| about(&self.folder.join("trees.jsonl.zst"), &error))?;
+        file.write_all(&frame).map_err(|error| about(&self.folder.join(TREES), &error))?;
+        self.hashes.wrote(TREES, &frame);
         self.pending.clear();
         Ok(())
     }
@@ -76,12 +92,16 @@ impl Sink for Files {
                 // The metrics last: a step that has its line has everything else too.
                 self.write_trees()?;
                 line(&mut self.timings, &self.folder, "timings.jsonl", timings)?;
-                line(&mut self.metrics, &self.folder, "metrics.jsonl", metrics)
+                let written = line(&mut self.metrics, &self.folder, METRICS, metrics)?;
+                self.hashes.wrote(METRICS, &written);
+                self.hashes.note(&self.folder, metrics.step, false)
             }
             Event::Evaluated { step, accuracy } if !self.evaluated.contains(step) => {
                 self.evaluated.push(*step);
                 let evaluation = Evaluation { step: *step, accuracy: **accuracy };
-                line(&mut self.evals, &self.folder, "evals.jsonl", &evaluation)
+                let written = line(&mut self.evals, &self.folder, EVALS, &evaluation)?;
+                self.hashes.wrote(EVALS, &written);
+                self.hashes.note(&self.folder, *step, true)
             }
             Event::Tree(tree) if self.trees.is_some() => {
                 serde_json::to_writer(&mut self.pending, tree)?;
@@ -93,11 +113,13 @@ impl Sink for Files {
     }
 }
 
-fn line(file: &mut File, folder: &Path, name: &str, value: &impl Serialize) -> io::Result<()> {
+/// Writes a line, and returns it.
+fn line(file: &mut File, folder: &Path, name: &str, value: &impl Serialize) -> io::Result<Vec<u8>> {
     let mut bytes = serde_json::to_vec(value)?;
     bytes.push(b'\n');
     // One write: a kill tears at most this line.
-    file.write_all(&bytes).map_err(|error| about(&folder.join(name), &error))
+    file.write_all(&bytes).map_err(|error| about(&folder.join(name), &error))?;
+    Ok(bytes)
 }
 
 fn named(path: &Path, open: impl FnOnce(&Path) -> io::Result<File>) -> io::Result<File> {
@@ -265,7 +287,7 @@ mod tests {
         }
     }
 
-    const NAMES: [&str; 4] = ["metrics.jsonl", "timings.jsonl", "evals.jsonl", "trees.jsonl.zst"];
+    const NAMES: [&str; 5] = ["metrics.jsonl", "timings.jsonl", "evals.jsonl", "trees.jsonl.zst", "hashes.jsonl"];
 
     fn bytes(folder: &Path) -> Vec<Vec<u8>> {
         NAMES.iter().map(|name| std::fs::read(folder.join(name)).unwrap()).collect()

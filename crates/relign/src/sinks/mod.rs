@@ -4,6 +4,7 @@ use std::io;
 
 use relign_core::{Event, Sink};
 
+pub(crate) mod hashes;
 pub(crate) mod jsonl;
 pub(crate) mod plot;
 pub(crate) mod tensorboard;

@@ -9,13 +9,15 @@ use relign_bench::compare::{self, Comparison, Report};
 use relign_bench::contamination::Counts;
 use relign_core::{DataFile, Device, Estimate, Message, Recipe, StepMetrics, find};
 use relign_tasks::ENVIRONMENTS;
-use relign_train::{Progress, Saved};
+use relign_train::{Manifest, Progress, Saved};
 use serde::Deserialize;
 
 use super::{Asked, CURVE};
+use crate::began::Began;
 use crate::loaded::weights_hash;
 use crate::shell::{self, file_word};
-use crate::sinks::jsonl::{metrics, read_trees};
+use crate::sinks::hashes;
+use crate::sinks::jsonl::{evaluations, metrics, read_trees};
 use crate::usage::Usage;
 use crate::{models, recipe_file};
 
@@ -103,6 +105,9 @@ pub(super) fn checkpoint(run: &Path) -> anyhow::Result<PathBuf> {
     if !last.join("config.json").is_file() {
         return Err(Usage::error(format!("{here}: expected a checkpoint, got a run that has not saved one yet")));
     }
+    if let Some(manifest) = Manifest::read(&last)? {
+        manifest.verify(&last, |_| true)?;
+    }
     Ok(last)
 }
 
@@ -117,6 +122,8 @@ impl Facts {
         let text = fs::read_to_string(run.join("recipe.toml"))?;
         let progress = Saved::of(run).progress()?.unwrap_or_default();
         let summary: Summary = read_json(&run.join("summary.json"))?.unwrap_or_default();
+        hashes::verify(run, progress.step)?;
+        agrees(run, &recipe, &summary)?;
         if !asked.unfinished {
             finished(run, &recipe, &progress, &summary)?;
         }
@@ -174,6 +181,32 @@ fn finished(run: &Path, recipe: &Recipe, progress: &Progress, summary: &Summary)
         shell::command(&["train", &recipe, "--out", &folder, "--resume"])
     );
     Err(Usage::error(format!("{here}: {what}\n  help: {help}")))
+}
+
+/// Refuses a `summary.json` whose figures are not those of the run's logs.
+fn agrees(run: &Path, recipe: &Recipe, summary: &Summary) -> anyhow::Result<()> {
+    let evaluations = evaluations(run)?;
+    let at =
+        |step: u64| evaluations.iter().find(|evaluation| evaluation.step == step).map(|evaluation| evaluation.accuracy);
+    let file = run.join("summary.json");
+    for (what, got, expected) in [("base", summary.base, at(0)), ("final", summary.end, at(recipe.run.steps))] {
+        if got.is_some() && got != expected {
+            let word = |estimate: Option<Estimate>| {
+                estimate.map_or("none".to_owned(), |estimate| estimate.accuracy.to_string())
+            };
+            return Err(Usage::error(format!(
+                "{}: {what}: expected the accuracy that evals.jsonl has, {}, got {}",
+                file.display(),
+                word(expected),
+                word(got)
+            )));
+        }
+    }
+    if !summary.model_sha256.is_empty() && summary.model_sha256 != Began::read(run)?.model_sha256 {
+        let what = "model_sha256: expected the weights that the run began from, got others";
+        return Err(Usage::error(format!("{}: {what}", file.display())));
+    }
+    Ok(())
 }
 
 fn read_json<T: for<'a> Deserialize<'a>>(path: &Path) -> anyhow::Result<Option<T>> {
