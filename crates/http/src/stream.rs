@@ -5,7 +5,7 @@ use std::io::{self, BufRead, BufReader, Read};
 
 use serde_json::Value;
 
-use crate::short;
+use crate::{chat, short};
 
 /// What some servers begin a text with.
 pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -35,6 +35,10 @@ pub(crate) fn events(reader: impl Read) -> impl Iterator<Item = Result<Option<Va
             let line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&line);
             let Some(data) = line.strip_prefix(b"data:") else { continue };
             let data = data.trim_ascii();
+            // Some servers keep a connection open with events of nothing.
+            if data.is_empty() {
+                continue;
+            }
             if data == b"[DONE]" {
                 return Some(Ok(None));
             }
@@ -59,8 +63,8 @@ pub(crate) fn whole(body: &[u8]) -> Option<Result<Option<Vec<Value>>, String>> {
     for event in events(&body[..]) {
         match event {
             Ok(Some(event)) => {
-                let reason = event.pointer("/choices/0/finish_reason").and_then(Value::as_str);
-                ended |= reason.is_some_and(|reason| !reason.is_empty()) || event.get("error").is_some();
+                let reason = chat::piece(&event).and_then(|piece| piece.get("finish_reason")?.as_str());
+                ended |= reason.is_some_and(|reason| !reason.is_empty()) || chat::is_error(&event);
                 all.push(event);
             }
             Ok(None) => {
@@ -96,6 +100,7 @@ mod tests {
         assert_eq!(read(text), [Ok(json!({"a": 1})), Ok(json!([2]))]);
         assert_eq!(read("data: 1"), [Ok(json!(1))], "a last line without an end");
         assert_eq!(read("\u{feff}data: 1\n"), [Ok(json!(1))]);
+        assert_eq!(read("data:\n\nid: 1\n\ndata: \n\ndata: 1\n"), [Ok(json!(1))], "events of nothing");
         assert!(read("").is_empty());
         let broken = read("data: {\n\n");
         assert!(broken[0].as_ref().unwrap_err().starts_with("expected an event in JSON, got \"{\""), "{broken:?}");
