@@ -150,7 +150,8 @@ impl Remote {
             Ids::Unknown => {
                 let plain = Sampling { temperature: 0.0, max_tokens: 1, ..Sampling::default() };
                 let prompt = Prompt::Tokens(spelling.read("a"));
-                let body = super::ask::body(self.model(), dialect, &prompt, &plain, Seed(0), false);
+                let mut body = super::ask::body(self.model(), dialect, &prompt, &plain, Seed(0), false);
+                self.pool.changes().apply(&mut body);
                 let url = format!("{}{}", self.url(), prompt.path());
                 let answer = self.pool.http().ask(&url, Some(&body), 0, Seed(0), &mut |_| false);
                 // Any other trouble will be had again, and said then.
