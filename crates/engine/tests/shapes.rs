@@ -209,6 +209,13 @@ fn bodies_of_other_shapes_are_read() {
         let completion = ask(&mut connect(&server, "").unwrap()).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!((completion.text.as_str(), completion.finish), ("4", Finish::Stop), "{name}");
     }
+    // A stream of its end alone, and one that failed, are no empty answers.
+    let failed = format!("data: {first}\n\ndata: {}\n\ndata: [DONE]\n\n", json!({"error": {"message": "boom"}}));
+    for (body, why) in [("data: [DONE]\n\n".to_owned(), "got []"), (failed, "boom")] {
+        let server = answering(move || raw("", &body));
+        let error = ask(&mut connect(&server, "").unwrap()).unwrap_err();
+        assert!(error.contains(why), "{error}");
+    }
     // A stream that breaks off is asked for again.
     let half = format!("data: {first}\n\n");
     let server = Server::new(move |call| match (call.path.as_str(), call.before) {

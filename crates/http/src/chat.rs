@@ -130,9 +130,11 @@ pub(crate) fn is_error(event: &Value) -> bool {
 pub fn joined(events: &[Value]) -> Value {
     let usage = events.iter().rev().find_map(|event| event.get("usage").filter(|usage| !usage.is_null()));
     let choices: Vec<&Value> = events.iter().filter_map(piece).collect();
-    let failed = events.iter().find(|event| is_error(event));
-    if let Some(event) = failed.or_else(|| events.first().filter(|_| choices.is_empty())) {
-        return event.clone();
+    if let Some(event) = events.iter().find(|event| is_error(event)) {
+        return json!({"error": event.get("error").unwrap_or(event)});
+    }
+    if choices.is_empty() {
+        return events.first().cloned().unwrap_or_else(|| json!({"choices": []}));
     }
     let last = |key: &str| {
         let mut told = choices.iter().rev().filter_map(|choice| choice.get(key));
@@ -293,5 +295,9 @@ mod tests {
         assert!(text(choice(&joined(&odd)).unwrap()).unwrap_err().contains("expected text, got 2"));
         let failed = [plain[0].clone(), json!({"error": {"message": "boom"}})];
         assert!(choice(&joined(&failed)).unwrap_err().contains("boom"));
+        let beside = json!({"error": {"message": "boom"}, "choices": [{"delta": {}, "finish_reason": "error"}]});
+        assert!(choice(&joined(&[plain[0].clone(), beside])).unwrap_err().contains("boom"));
+        assert!(choice(&joined(&[json!({"object": "error", "message": "boom"})])).unwrap_err().contains("boom"));
+        assert!(choice(&joined(&[])).unwrap_err().contains("got []"), "an end alone is no answer");
     }
 }

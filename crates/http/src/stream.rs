@@ -19,9 +19,22 @@ pub(crate) enum Broken {
     Event(String),
 }
 
+/// A stream whose lines end in LF alone: they may end in CR, which no JSON holds.
+struct Lines<R>(R);
+
+impl<R: Read> Read for Lines<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.0.read(buffer)?;
+        for byte in buffer[..count].iter_mut().filter(|byte| **byte == b'\r') {
+            *byte = b'\n';
+        }
+        Ok(count)
+    }
+}
+
 /// The events of a stream; nothing for the `[DONE]` that a whole one ends with.
 pub(crate) fn events(reader: impl Read) -> impl Iterator<Item = Result<Option<Value>, Broken>> {
-    let mut reader = BufReader::new(reader);
+    let mut reader = BufReader::new(Lines(reader));
     let mut line = Vec::new();
     std::iter::from_fn(move || {
         loop {
@@ -57,10 +70,8 @@ pub(crate) fn whole(body: &[u8]) -> Option<Result<Option<Vec<Value>>, String>> {
     if !fields.iter().any(|field| body.starts_with(field)) {
         return None;
     }
-    // A line may end in CR alone, which no JSON holds.
-    let body: Vec<u8> = body.iter().map(|&byte| if byte == b'\r' { b'\n' } else { byte }).collect();
     let (mut all, mut ended) = (Vec::new(), false);
-    for event in events(&body[..]) {
+    for event in events(body) {
         match event {
             Ok(Some(event)) => {
                 let reason = chat::piece(&event).and_then(|piece| piece.get("finish_reason")?.as_str());
@@ -98,6 +109,7 @@ mod tests {
         let text =
             ": ping\r\n\r\nevent: x\r\ndata: {\"a\": 1}\r\n\r\ndata:[2]\n\ndata: [DONE]\n\ndata: {\"late\": 1}\n";
         assert_eq!(read(text), [Ok(json!({"a": 1})), Ok(json!([2]))]);
+        assert_eq!(read("data: 1\r\rdata: 2\r\n\r\n"), [Ok(json!(1)), Ok(json!(2))], "lines that end in CR");
         assert_eq!(read("data: 1"), [Ok(json!(1))], "a last line without an end");
         assert_eq!(read("\u{feff}data: 1\n"), [Ok(json!(1))]);
         assert_eq!(read("data:\n\nid: 1\n\ndata: \n\ndata: 1\n"), [Ok(json!(1))], "events of nothing");
