@@ -27,6 +27,11 @@ fn ask(remote: &mut Remote) -> Result<Completion, String> {
     let sampling = Sampling { max_tokens: 20, ..Sampling::default() };
     let request = Request { id: 1, prompt: Vec::new(), sampling, seed: Seed(1) };
     remote.submit_conversation(request, &[Message::user("2+2?")]).map_err(|error| error.to_string())?;
+    wait(remote)
+}
+
+/// The answer that comes next.
+fn wait(remote: &mut Remote) -> Result<Completion, String> {
     let started = Instant::now();
     loop {
         assert!(started.elapsed() < FOREVER, "the request hangs");
@@ -116,6 +121,42 @@ fn answers_of_other_shapes_are_read() {
             Finish::Stop,
             2,
         ),
+        ("content as one part", message(json!({"content": {"type": "text", "text": "4"}})), Finish::Stop, 2),
+        (
+            "a refusal beside it",
+            message(json!({"content": [{"type": "refusal", "refusal": "no"}, {"type": "output_text", "text": "4"}]})),
+            Finish::Stop,
+            2,
+        ),
+        ("refusal null", message(json!({"content": "4", "refusal": null, "audio": null})), Finish::Stop, 2),
+        (
+            "more choices than asked for",
+            changed(|answer| {
+                let choices = answer["choices"].as_array_mut().unwrap();
+                choices.push(json!({"index": 1, "message": {"content": "5"}, "finish_reason": "length"}));
+            }),
+            Finish::Stop,
+            2,
+        ),
+        ("index missing", changed(|a| drop(a["choices"][0].as_object_mut().unwrap().remove("index"))), Finish::Stop, 2),
+        ("index 3", changed(|answer| answer["choices"][0]["index"] = json!(3)), Finish::Stop, 2),
+        (
+            "logprobs of nulls",
+            changed(|answer| {
+                answer["choices"][0]["logprobs"] = json!({"content": null, "tokens": null, "token_logprobs": null})
+            }),
+            Finish::Stop,
+            2,
+        ),
+        (
+            "enormous in all places",
+            changed(|answer| {
+                let most = json!(u64::MAX);
+                answer["usage"] = json!({"prompt_tokens": most, "completion_tokens": most, "total_tokens": most});
+            }),
+            Finish::Stop,
+            0,
+        ),
         ("error null", changed(|answer| answer["error"] = json!(null)), Finish::Stop, 2),
     ];
     for (name, answer, finish, tokens) in cases {
@@ -145,6 +186,7 @@ fn bodies_of_other_shapes_are_read() {
     for (name, body) in [
         ("byte order mark", format!("\u{feff}{answer}")),
         ("blank lines", format!("\r\n \n\t{answer}\n\n")),
+        ("blank lines and mark", format!("\n\n\u{feff}{answer}")),
         ("mark and blank lines", format!("\u{feff}\n{answer}")),
         ("stream", stream("\n")),
         ("stream with CRLF", stream("\r\n")),
@@ -152,11 +194,27 @@ fn bodies_of_other_shapes_are_read() {
         ("stream with a mark", format!("\u{feff}{}", stream("\n"))),
         ("stream without DONE", format!("data: {first}\n\ndata: {last}\n\n")),
         ("stream without a reason", format!("data: {first}\n\ndata: [DONE]\n\n")),
+        ("stream with events of nothing", format!("data:\n\nid: 7\nretry: 10\n\n{}", stream("\n"))),
+        (
+            "stream of two choices, usage without choices",
+            format!(
+                "data: {}\n\ndata: {first}\n\ndata: {last}\n\ndata: {}\n\ndata: [DONE]\n\n",
+                json!({"choices": [{"index": 1, "delta": {"content": "5"}, "finish_reason": "length"}]}),
+                json!({"usage": {"completion_tokens": 2}})
+            ),
+        ),
         ("stream of a whole message", format!("data: {answer}\n\ndata: [DONE]\n\n")),
     ] {
         let server = answering(move || raw("Content-Type: text/plain\r\n", &body));
         let completion = ask(&mut connect(&server, "").unwrap()).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!((completion.text.as_str(), completion.finish), ("4", Finish::Stop), "{name}");
+    }
+    // A stream of its end alone, and one that failed, are no empty answers.
+    let failed = format!("data: {first}\n\ndata: {}\n\ndata: [DONE]\n\n", json!({"error": {"message": "boom"}}));
+    for (body, why) in [("data: [DONE]\n\n".to_owned(), "got []"), (failed, "boom")] {
+        let server = answering(move || raw("", &body));
+        let error = ask(&mut connect(&server, "").unwrap()).unwrap_err();
+        assert!(error.contains(why), "{error}");
     }
     // A stream that breaks off is asked for again.
     let half = format!("data: {first}\n\n");
@@ -224,7 +282,8 @@ fn refused_parameters_can_be_left_out() {
     assert_eq!(ask(&mut remote).unwrap().text, "4");
     let body = server.calls().last().unwrap().body.clone();
     assert!(body.get("top_p").is_none() && body.get("seed").is_none() && body.get("temperature").is_some(), "{body}");
-    assert_eq!(remote.drop_params(), ["top_p", "seed"]);
+    assert_eq!(remote.drop_params(), ["seed", "top_p"]);
+    assert_eq!(changes(&["seed", "top_p", "seed"]).unwrap().drop_params(), remote.drop_params());
     for needed in ["messages", "model", "stream", "tok_p"] {
         let error = changes(&[needed]).unwrap_err();
         assert!(
@@ -239,6 +298,31 @@ fn refused_parameters_can_be_left_out() {
         connect(&server, "").unwrap().with_changes(vec!["top_p".to_owned()], kwargs.as_object().unwrap().clone());
     assert_eq!(ask(&mut remote.unwrap()).unwrap().text, "4");
     assert_eq!(server.calls().last().unwrap().body["chat_template_kwargs"], kwargs);
+}
+
+#[test]
+fn what_cannot_be_left_out_is_not_offered() {
+    let server = answering_to(|body| body.get("chat_template_kwargs").and(Some("unknown field chat_template_kwargs")));
+    let kwargs = json!({"enable_thinking": false}).as_object().unwrap().clone();
+    let error = ask(&mut connect(&server, "").unwrap().with_changes(Vec::new(), kwargs).unwrap()).unwrap_err();
+    assert!(error.ends_with("got 400: unknown field chat_template_kwargs"), "{error}");
+}
+
+#[test]
+fn left_out_parameters_leave_no_log_probabilities_of_another_distribution() {
+    let answer = json!({"choices": [{"index": 0, "text": "4", "finish_reason": "stop", "token_ids": [1, 2],
+        "logprobs": {"token_logprobs": [-0.5, -0.25]}}], "usage": {"completion_tokens": 2}});
+    let server = Server::of("vllm", move |_| Reply::Json(answer.clone()));
+    for (dropped, known) in [(vec![], true), (vec!["seed", "max_tokens"], true), (vec!["temperature"], false)] {
+        let names = dropped.iter().map(|&name: &&str| name.to_owned()).collect();
+        let address = Address::parse(&server.url).unwrap();
+        let remote = Remote::connect(&address, Prompts::Tokens, &options()).unwrap();
+        let mut remote = remote.with_changes(names, Map::new()).unwrap();
+        let sampling = Sampling { max_tokens: 20, ..Sampling::default() };
+        remote.submit(Request { id: 1, prompt: vec![5], sampling, seed: Seed(1) }).unwrap();
+        let completion = wait(&mut remote).unwrap();
+        assert_eq!((completion.tokens.len(), completion.logprobs.len()), (2, if known { 2 } else { 0 }), "{dropped:?}");
+    }
 }
 
 /// A server that refuses requests with `why`'s words.

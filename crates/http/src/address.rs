@@ -1,5 +1,6 @@
 //! Where a server is, and which of its models is meant.
 
+use relign_core::secrets;
 use ureq::http::Uri;
 
 use crate::Error;
@@ -32,19 +33,13 @@ impl Address {
             Err(Error::Address(what).without(&[]))
         };
         let (url, model) = text.split_once('#').map_or((text, None), |(url, model)| (url, Some(model)));
-        let Ok(uri) = url.parse::<Uri>() else { return wrong(&format!("`{url}`")) };
-        if !Self::is_one(url) || uri.host().is_none_or(str::is_empty) {
-            return wrong(&format!("`{url}`"));
-        }
+        let uri = match Self::check(url) {
+            Ok(uri) => uri,
+            Err(got) => return wrong(&got),
+        };
         if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
             // The text is not repeated: it may hold a password.
             return wrong("a user before the host; give a key in the environment instead");
-        }
-        let port = uri.authority().and_then(|authority| authority.as_str().rsplit_once(':')).map(|(_, port)| port);
-        if let Some(port) = port.filter(|port| !port.contains(']'))
-            && !port.parse().is_ok_and(|port: u16| port > 0)
-        {
-            return wrong(&format!("the port {port}, which is none of 1 to 65535, in `{url}`"));
         }
         if uri.query().is_some() {
             return wrong("a query after `?`");
@@ -52,6 +47,28 @@ impl Address {
         let base = url.trim_end_matches('/');
         let base = if uri.path().trim_matches('/').is_empty() { format!("{base}/v1") } else { base.to_owned() };
         Ok(Self { base, model: model.filter(|model| !model.is_empty()).map(str::to_owned) })
+    }
+
+    /// The parts of a URL over HTTP that a connection can be made to.
+    ///
+    /// # Errors
+    /// What was got in its place, without the user and password that it may hold.
+    pub fn check(url: &str) -> Result<Uri, String> {
+        let got = || format!("`{}`", secrets::without_secrets(url));
+        let uri: Uri = url.parse().map_err(|_| got())?;
+        if !Self::is_one(url) || uri.host().is_none_or(str::is_empty) {
+            return Err(got());
+        }
+        let host = uri.authority().map_or("", |authority| authority.as_str());
+        let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+        let port = host.rsplit_once(':').map(|(_, port)| port).filter(|port| !port.contains(']'));
+        match port {
+            // A sign is read as part of a number, too.
+            Some(port) if port.starts_with('+') || !port.parse().is_ok_and(|port: u16| port > 0) => {
+                Err(format!("the port {port}, which is none of 1 to 65535, in {}", got()))
+            }
+            _ => Ok(uri),
+        }
     }
 
     /// The URL that `/completions` is appended to.
@@ -96,7 +113,7 @@ mod tests {
         for text in ["http://", "http://:80", "http://a b", "ftp://host", "http://host/v1?key=secret"] {
             assert!(Address::parse(text).is_err(), "{text}");
         }
-        for port in ["99999", "0", "65536", "x", ""] {
+        for port in ["99999", "0", "65536", "x", "", "-1", "+80", "80:80", "8e3", "18446744073709551616"] {
             let address = format!("http://127.0.0.1:{port}/v1");
             assert!(Address::parse(&address).is_err(), "{address}");
         }

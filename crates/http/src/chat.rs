@@ -48,6 +48,7 @@ pub fn text(choice: &Value) -> Result<String, String> {
         Some(Value::String(text)) => Ok(text.clone()),
         Some(Value::Null) => Ok(String::new()),
         Some(Value::Array(parts)) => parts.iter().enumerate().map(part).collect(),
+        Some(one @ Value::Object(_)) => part((0, one)),
         None if APART.iter().any(|key| message.get(key).is_some()) => Ok(String::new()),
         other => Err(format!("choices[0].message.content: expected text, got {}", of(other))),
     }
@@ -111,17 +112,30 @@ fn whole(number: f64) -> Option<u64> {
     (number >= 0.0 && number.fract() == 0.0 && number <= MOST_TOKENS as f64).then_some(number as u64)
 }
 
-/// The events of a streamed completion as one answer, with what the last events tell of its end and its tokens. An event
-/// that is no part of a completion, such as an error, is the answer.
+/// The part of the first completion that an event of a stream brings.
+pub(crate) fn piece(event: &Value) -> Option<&Value> {
+    let choices = event.get("choices")?.as_array()?;
+    choices.iter().find(|choice| choice.get("index").is_none_or(|index| index.is_null() || *index == json!(0)))
+}
+
+/// Whether an event of a stream tells that it failed.
+pub(crate) fn is_error(event: &Value) -> bool {
+    event.get("error").is_some_and(|error| !error.is_null()) || event.get("object") == Some(&json!("error"))
+}
+
+/// The events of a streamed completion as one answer, with what the last events tell of its end and its tokens. An error
+/// is the answer; events that bring nothing of the completion, such as those of other choices or of usage alone, are
+/// passed over.
 #[must_use]
 pub fn joined(events: &[Value]) -> Value {
     let usage = events.iter().rev().find_map(|event| event.get("usage").filter(|usage| !usage.is_null()));
-    let is_usage = |event: &&Value| event.get("choices").and_then(Value::as_array).is_some_and(Vec::is_empty);
-    let pieces: Vec<&Value> = events.iter().filter(|event| !is_usage(event)).collect();
-    if let Some(odd) = pieces.iter().find(|event| event.pointer("/choices/0").is_none()) {
-        return (*odd).clone();
+    let choices: Vec<&Value> = events.iter().filter_map(piece).collect();
+    if let Some(event) = events.iter().find(|event| is_error(event)) {
+        return json!({"error": event.get("error").unwrap_or(event)});
     }
-    let choices: Vec<&Value> = pieces.iter().filter_map(|event| event.pointer("/choices/0")).collect();
+    if choices.is_empty() {
+        return events.first().cloned().unwrap_or_else(|| json!({"choices": []}));
+    }
     let last = |key: &str| {
         let mut told = choices.iter().rev().filter_map(|choice| choice.get(key));
         told.find(|told| !told.is_null() && **told != "").cloned().unwrap_or_default()
@@ -129,8 +143,15 @@ pub fn joined(events: &[Value]) -> Value {
     let mut choice = json!({"finish_reason": last("finish_reason"), "stop_reason": last("stop_reason")});
     if choices.iter().any(|choice| choice.get("delta").or(choice.get("message")).is_some()) {
         let pieces = choices.iter().filter_map(|choice| choice.get("delta").or(choice.get("message")));
-        let text: String = pieces.map(|piece| text(&json!({"message": piece})).unwrap_or_default()).collect();
-        choice["message"] = json!({"role": "assistant", "content": text});
+        let mut content = String::new();
+        for piece in pieces.filter(|piece| piece.get("content").is_some()) {
+            match text(&json!({"message": piece})) {
+                Ok(text) => content.push_str(&text),
+                // What cannot be read is told by whoever reads the answer.
+                Err(_) => return json!({"choices": [{"message": piece}]}),
+            }
+        }
+        choice["message"] = json!({"role": "assistant", "content": content});
     } else {
         let pieces = choices.iter().filter_map(|choice| choice.get("text")?.as_str());
         choice["text"] = pieces.collect::<String>().into();
@@ -145,13 +166,14 @@ pub fn joined(events: &[Value]) -> Value {
 /// What a request cannot be without.
 pub const NEEDED: [&str; 4] = ["model", "messages", "prompt", "stream"];
 
-/// The parameter of `body` that a server refuses: one that its words name, the longest of them.
+/// The parameter of `body` that a server refuses: of those that can be left out one that its words name, the longest of
+/// them.
 #[must_use]
-pub fn refused_parameter<'b>(error: &Error, body: &'b Value) -> Option<&'b str> {
+pub fn refused_parameter<'b>(error: &Error, body: &'b Value, droppable: &[&str]) -> Option<&'b str> {
     let Error::Status { status: 400 | 404 | 422, said, .. } = error else { return None };
     let words: Vec<&str> = said.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
     let names = body.as_object()?.keys().map(String::as_str);
-    names.filter(|name| !NEEDED.contains(name) && words.contains(name)).max_by_key(|name| name.len())
+    names.filter(|name| droppable.contains(name) && words.contains(name)).max_by_key(|name| name.len())
 }
 
 fn of(value: Option<&Value>) -> String {
@@ -173,6 +195,9 @@ mod tests {
             json!({"content": [{"type": "thinking", "thinking": "5"}, {"type": "text", "text": "4"}]}),
             json!({"content": [{"type": "reasoning", "text": "5"}, {"text": "4"}]}),
             json!({"content": ["4"]}),
+            json!({"content": {"type": "text", "text": "4"}}),
+            json!({"content": [{"type": "image_url", "image_url": {"url": "x"}}, {"type": "text", "text": "4"}]}),
+            json!({"content": [{"type": "refusal", "refusal": "no"}, {"type": "output_text", "text": "4"}]}),
         ] {
             assert_eq!(text(&json!({"message": message})), four, "{message}");
         }
@@ -252,7 +277,27 @@ mod tests {
             [json!({"choices": [{"text": "a"}]}), json!({"choices": [{"text": "b", "finish_reason": "length"}]})];
         let answer = joined(&plain);
         assert_eq!(text(choice(&answer).unwrap()), Ok("ab".to_owned()));
+        // Other choices, beats of a heart, and usage whose event lacks `choices`.
+        let mixed = [
+            json!({"type": "ping"}),
+            json!({"choices": [], "prompt_filter_results": []}),
+            json!({"choices": [{"index": 1, "text": "x"}]}),
+            json!({"choices": [{"index": 1, "text": "y"}, {"index": 0, "text": "a"}]}),
+            json!({"choices": [{"index": 1, "text": "z", "finish_reason": "length"}]}),
+            json!({"choices": [{"index": 0, "text": "b", "finish_reason": "stop"}], "error": null}),
+            json!({"usage": {"completion_tokens": 2}}),
+        ];
+        let answer = joined(&mixed);
+        let whole = choice(&answer).unwrap();
+        assert_eq!((text(whole), ending(whole, None, 8)), (Ok("ab".to_owned()), Ok(Ending::Stop)));
+        assert_eq!(count(answer.pointer("/usage/completion_tokens")), Some(2));
+        let odd = [delta(json!({"content": "4"}), json!(null)), delta(json!({"content": 2}), json!("stop"))];
+        assert!(text(choice(&joined(&odd)).unwrap()).unwrap_err().contains("expected text, got 2"));
         let failed = [plain[0].clone(), json!({"error": {"message": "boom"}})];
         assert!(choice(&joined(&failed)).unwrap_err().contains("boom"));
+        let beside = json!({"error": {"message": "boom"}, "choices": [{"delta": {}, "finish_reason": "error"}]});
+        assert!(choice(&joined(&[plain[0].clone(), beside])).unwrap_err().contains("boom"));
+        assert!(choice(&joined(&[json!({"object": "error", "message": "boom"})])).unwrap_err().contains("boom"));
+        assert!(choice(&joined(&[])).unwrap_err().contains("got []"), "an end alone is no answer");
     }
 }

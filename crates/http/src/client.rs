@@ -264,7 +264,8 @@ impl Http {
         if bytes.len() as u64 > limit {
             return Err(malformed(format!("expected an answer of at most {limit} bytes, got more")));
         }
-        let bytes = bytes.strip_prefix(stream::BYTE_ORDER_MARK).unwrap_or(&bytes).trim_ascii_start();
+        let bytes = bytes.trim_ascii_start();
+        let bytes = bytes.strip_prefix(stream::BYTE_ORDER_MARK).unwrap_or(bytes).trim_ascii_start();
         if let Some(events) = stream::whole(bytes) {
             let events = events.map_err(malformed)?;
             return events.map(|events| chat::joined(&events)).ok_or_else(|| {

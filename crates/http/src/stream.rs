@@ -5,7 +5,7 @@ use std::io::{self, BufRead, BufReader, Read};
 
 use serde_json::Value;
 
-use crate::short;
+use crate::{chat, short};
 
 /// What some servers begin a text with.
 pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -19,9 +19,22 @@ pub(crate) enum Broken {
     Event(String),
 }
 
+/// A stream whose lines end in LF alone: they may end in CR, which no JSON holds.
+struct Lines<R>(R);
+
+impl<R: Read> Read for Lines<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.0.read(buffer)?;
+        for byte in buffer[..count].iter_mut().filter(|byte| **byte == b'\r') {
+            *byte = b'\n';
+        }
+        Ok(count)
+    }
+}
+
 /// The events of a stream; nothing for the `[DONE]` that a whole one ends with.
 pub(crate) fn events(reader: impl Read) -> impl Iterator<Item = Result<Option<Value>, Broken>> {
-    let mut reader = BufReader::new(reader);
+    let mut reader = BufReader::new(Lines(reader));
     let mut line = Vec::new();
     std::iter::from_fn(move || {
         loop {
@@ -35,6 +48,10 @@ pub(crate) fn events(reader: impl Read) -> impl Iterator<Item = Result<Option<Va
             let line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&line);
             let Some(data) = line.strip_prefix(b"data:") else { continue };
             let data = data.trim_ascii();
+            // Some servers keep a connection open with events of nothing.
+            if data.is_empty() {
+                continue;
+            }
             if data == b"[DONE]" {
                 return Some(Ok(None));
             }
@@ -53,14 +70,12 @@ pub(crate) fn whole(body: &[u8]) -> Option<Result<Option<Vec<Value>>, String>> {
     if !fields.iter().any(|field| body.starts_with(field)) {
         return None;
     }
-    // A line may end in CR alone, which no JSON holds.
-    let body: Vec<u8> = body.iter().map(|&byte| if byte == b'\r' { b'\n' } else { byte }).collect();
     let (mut all, mut ended) = (Vec::new(), false);
-    for event in events(&body[..]) {
+    for event in events(body) {
         match event {
             Ok(Some(event)) => {
-                let reason = event.pointer("/choices/0/finish_reason").and_then(Value::as_str);
-                ended |= reason.is_some_and(|reason| !reason.is_empty()) || event.get("error").is_some();
+                let reason = chat::piece(&event).and_then(|piece| piece.get("finish_reason")?.as_str());
+                ended |= reason.is_some_and(|reason| !reason.is_empty()) || chat::is_error(&event);
                 all.push(event);
             }
             Ok(None) => {
@@ -94,8 +109,10 @@ mod tests {
         let text =
             ": ping\r\n\r\nevent: x\r\ndata: {\"a\": 1}\r\n\r\ndata:[2]\n\ndata: [DONE]\n\ndata: {\"late\": 1}\n";
         assert_eq!(read(text), [Ok(json!({"a": 1})), Ok(json!([2]))]);
+        assert_eq!(read("data: 1\r\rdata: 2\r\n\r\n"), [Ok(json!(1)), Ok(json!(2))], "lines that end in CR");
         assert_eq!(read("data: 1"), [Ok(json!(1))], "a last line without an end");
         assert_eq!(read("\u{feff}data: 1\n"), [Ok(json!(1))]);
+        assert_eq!(read("data:\n\nid: 1\n\ndata: \n\ndata: 1\n"), [Ok(json!(1))], "events of nothing");
         assert!(read("").is_empty());
         let broken = read("data: {\n\n");
         assert!(broken[0].as_ref().unwrap_err().starts_with("expected an event in JSON, got \"{\""), "{broken:?}");

@@ -68,6 +68,15 @@ impl ServerArgs {
         Ok(options)
     }
 
+    /// `remote`, asked without the parameters that it refuses, its chat template given `kwargs`.
+    ///
+    /// # Errors
+    /// If a request cannot be without one.
+    pub(crate) fn change(&self, remote: Remote, kwargs: Map<String, Value>) -> anyhow::Result<Remote> {
+        let changed = remote.with_changes(self.drop_params.clone(), kwargs);
+        changed.map_err(|error| Usage::error(format!("--drop-params: {error}")))
+    }
+
     /// The first of these options that was given.
     fn given(&self) -> Option<&'static str> {
         let Self { tokenizer, concurrency, timeout, api_key_env, drop_params } = self;
@@ -210,8 +219,7 @@ impl Generator {
         let prompts = if tokenizer.is_some() { Prompts::Tokens } else { Prompts::Conversations };
         let kwargs = if tokenizer.is_some() { Map::new() } else { arguments.clone() };
         let remote = Remote::connect(&address, prompts, &options)?;
-        let changed = remote.with_changes(server.drop_params.clone(), kwargs);
-        let mut remote = changed.map_err(|error| Usage(format!("--drop-params: {error}")))?;
+        let mut remote = server.change(remote, kwargs)?;
         let vocabulary = tokenizer.map(Arc::new);
         if let Some(tokenizer) = &vocabulary {
             remote = remote.spelled_by(Arc::<Tokenizer>::clone(tokenizer));

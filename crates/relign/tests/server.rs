@@ -73,6 +73,32 @@ fn eval_asks_a_server_and_keeps_what_was_answered() {
 }
 
 #[test]
+fn parameters_that_a_server_refuses_are_left_out_and_the_results_name_them() {
+    let server = Server::of("someone", |call| match call.body.get("top_p").or(call.body.get("seed")) {
+        Some(_) => {
+            Reply::Status(400, "", json!({"error": {"message": "top_p and seed are not supported"}}).to_string())
+        }
+        None => said("4"),
+    });
+    let eval = ["eval", &server.url, "--task", "arithmetic", "--limit", "2", "--json"];
+    let generate = ["generate", "--model", &server.url, "--prompt", "2+2?", "--json"];
+    for call in [&eval[..], &generate[..]] {
+        let output = relign(call);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(stderr(&output).contains("; --drop-params top_p leaves it out"), "{}", stderr(&output));
+        let output = relign(&[call, &["--drop-params", "top_p,seed"]].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        assert_eq!(lines(&output).pop().unwrap()["server"]["drop_params"], json!(["seed", "top_p"]));
+    }
+    let output = relign(&["doctor", &server.url, "--drop-params", "top_p,seed", "--json"]);
+    let chat = lines(&output).into_iter().find(|line| line["what"] == "chat").unwrap();
+    assert!(chat["found"].as_str().unwrap().contains("answers conversations"), "{chat}");
+    let output = relign(&[&generate[..], &["--drop-params", "model"]].concat());
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("--drop-params: "), "{}", stderr(&output));
+}
+
+#[test]
 fn marks_of_thoughts_are_a_setting() {
     let server = Server::of("someone", |call| said(&format!("{} [[or {}?]]", solve(call), solve(call) + 1)));
     let call = ["eval", &server.url, "--task", "arithmetic", "--limit", "4", "--json"];
@@ -177,6 +203,12 @@ fn calls_that_make_no_sense_are_2() {
         (&["eval", "smollm2", "--task", "arithmetic", "--timeout", "5"][..], "--timeout is for a server"),
         (&["chat", "http://localhost:9", "--weights", "q4"], "--kv-cache and --context are for a model here"),
         (&["chat", "http://"], "expected http://HOST:PORT/v1"),
+        (
+            &["generate", "--model", "http://127.0.0.1:99999/v1#m", "--prompt", "x"],
+            "the port 99999, which is none of 1",
+        ),
+        (&["eval", "http://127.0.0.1:+80/v1#m", "--task", "arithmetic"], "the port +80, which is none of 1 to 65535"),
+        (&["eval", "smollm2", "--task", "arithmetic", "--drop-params", "top_p"], "--drop-params is for a server"),
         (&["generate", "--model", "http://a:b@c/v1", "--prompt", "x"], "give a key in the environment"),
         (&["chat", "http://localhost:9", "--api-key-env", "RELIGN_NO_KEY"], "expected a key in RELIGN_NO_KEY"),
         (&["measure", "export", "http://localhost:9", "/nowhere"], "expected weights that can be read, got a server"),

@@ -365,6 +365,12 @@ fn settings_are_checked_before_anyone_is_asked() {
         assert!(error.contains(why), "{error}\nexpected: {why}");
     }
     assert!(error(json!({"name": "http"})).starts_with("rewards.0.url: expected http://"));
+    for port in ["99999", "0", "+80"] {
+        let error = error(json!({"name": "http", "url": format!("http://127.0.0.1:{port}/judge")}));
+        assert!(error.contains(&format!("the port {port}, which is none of 1 to 65535")), "{error}");
+    }
+    let impossible = error(json!({"name": "http", "url": "http://me:secret@127.0.0.1:99999/judge"}));
+    assert!(impossible.contains("99999") && !impossible.contains("secret"), "{impossible}");
     assert!(error(json!({"name": "http", "url": "http://x", "second": 1})).contains("unknown field `second`"));
     // A key that is named and not there is said when work begins, not when a recipe is read.
     let keyless = reward("http", json!({"url": "http://localhost:1", "api_key_env": "RELIGN_NO_SUCH_KEY"}));

@@ -26,7 +26,7 @@ impl Prompt {
 }
 
 /// The parameters that a request may have and can be without, whatever the server.
-pub(super) const PARAMETERS: [&str; 24] = [
+pub(super) const PARAMETERS: [&str; 29] = [
     "temperature",
     "seed",
     "max_tokens",
@@ -51,6 +51,27 @@ pub(super) const PARAMETERS: [&str; 24] = [
     "skip_special_tokens",
     "cache_prompt",
     "response_format",
+    "structured_outputs",
+    "json_schema",
+    "regex",
+    "prompt_logprobs",
+    "n",
+];
+
+/// Those of them that change no distribution that is sampled from.
+const HARMLESS: [&str; 12] = [
+    "seed",
+    "max_tokens",
+    "max_completion_tokens",
+    "stop",
+    "logprobs",
+    "top_logprobs",
+    "return_token_ids",
+    "return_tokens_as_token_ids",
+    "skip_special_tokens",
+    "cache_prompt",
+    "prompt_logprobs",
+    "n",
 ];
 
 /// What is changed in every request, whatever it asks for.
@@ -63,6 +84,11 @@ pub(super) struct Changes {
 }
 
 impl Changes {
+    /// Whether a server may sample from another distribution than the one asked for.
+    pub(super) fn reshape(&self) -> bool {
+        self.drop_params.iter().any(|name| !HARMLESS.contains(&name.as_str()))
+    }
+
     /// Changes the body of a request.
     pub(super) fn apply(&self, body: &mut Value) {
         if !self.chat_template_kwargs.is_empty() && body.get("messages").is_some() {
@@ -125,6 +151,7 @@ pub(super) fn body(
 
 #[cfg(test)]
 mod tests {
+    use relign_core::Constraint;
     use relign_http::chat;
 
     use super::*;
@@ -166,11 +193,22 @@ mod tests {
             stop: vec!["\n".into()],
             stop_tokens: vec![3],
             ignore_eos: true,
+            constraint: Some(Constraint::Regex("a".into())),
+            top_logprobs: Some(2),
+            score_from: Some(1),
             ..Sampling::default()
         };
+        let schema = Constraint::JsonSchema(json!({"type": "object"}));
+        let schema = Sampling { constraint: Some(schema), score_from: None, top_logprobs: None, ..all.clone() };
+        let [open, scored] = [None, Some(1)].map(|score_from| Sampling {
+            constraint: None,
+            top_logprobs: score_from.map(|_| 2),
+            score_from,
+            ..all.clone()
+        });
         for owner in ["vllm", "sglang", "llamacpp", "me", "someone"] {
             for prompt in [Prompt::Tokens(vec![1]), Prompt::Conversation(vec![Message::user("u")])] {
-                for sampling in [&all, &Sampling::default()] {
+                for sampling in [&all, &schema, &open, &scored, &Sampling::default()] {
                     let mut body = body("m", Dialect::of(Some(owner), false), &prompt, sampling, Seed(0), false);
                     let fields = body.as_object().unwrap().keys().filter(|name| !chat::NEEDED.contains(&name.as_str()));
                     let unknown: Vec<_> = fields.filter(|name| !PARAMETERS.contains(&name.as_str())).collect();

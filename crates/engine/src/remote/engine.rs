@@ -19,6 +19,9 @@ use super::{Address, RemoteError, RemoteOptions};
 /// How long a poll waits for something to come back.
 const PATIENCE: Duration = Duration::from_millis(50);
 
+/// How long a list of models may take that can be done without.
+const LIST: Duration = Duration::from_secs(10);
+
 /// What a server is given to go on from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Prompts {
@@ -73,8 +76,16 @@ impl Remote {
     /// the address names none.
     pub fn connect(address: &Address, prompts: Prompts, options: &RemoteOptions) -> Result<Self, RemoteError> {
         let http = Http::new(address.base(), options);
-        // Whoever names the model needs no list; a server that is not there is said at once.
-        let listed = match models(&http, options) {
+        // Whoever names the model needs no list and waits for none; a server that is not there is said at once.
+        let list = match address.model() {
+            Some(_) => {
+                let soon = |limit: Duration| limit.min(LIST);
+                let (first_byte, whole) = (soon(options.first_byte), soon(options.whole));
+                models(&Http::new(address.base(), &RemoteOptions { first_byte, whole, ..options.clone() }), options)
+            }
+            None => models(&http, options),
+        };
+        let listed = match list {
             Err(RemoteError::Http(error))
                 if address.model().is_some() && !matches!(error, relign_http::Error::Unreachable { .. }) =>
             {
@@ -109,13 +120,16 @@ impl Remote {
     /// If a request cannot be without a parameter, or has none of that name.
     pub fn with_changes(
         mut self,
-        drop_params: Vec<String>,
+        mut drop_params: Vec<String>,
         chat_template_kwargs: Map<String, Value>,
     ) -> Result<Self, RemoteError> {
         if let Some(name) = drop_params.iter().find(|name| !PARAMETERS.contains(&name.as_str())) {
             let what = format!("drop_params: expected some of {}, got `{name}`", PARAMETERS.join(", "));
             return Err(RemoteError::Model { url: self.url().to_owned(), what });
         }
+        // The same parameters are the same results, however they are given.
+        drop_params.sort();
+        drop_params.dedup();
         self.pool.change(Changes { drop_params, chat_template_kwargs });
         Ok(self)
     }
@@ -136,7 +150,8 @@ impl Remote {
             Ids::Unknown => {
                 let plain = Sampling { temperature: 0.0, max_tokens: 1, ..Sampling::default() };
                 let prompt = Prompt::Tokens(spelling.read("a"));
-                let body = super::ask::body(self.model(), dialect, &prompt, &plain, Seed(0), false);
+                let mut body = super::ask::body(self.model(), dialect, &prompt, &plain, Seed(0), false);
+                self.pool.changes().apply(&mut body);
                 let url = format!("{}{}", self.url(), prompt.path());
                 let answer = self.pool.http().ask(&url, Some(&body), 0, Seed(0), &mut |_| false);
                 // Any other trouble will be had again, and said then.

@@ -40,6 +40,9 @@
 //! prompt in all penalties, llama-cpp-python's the last 64 alone. An answer that does not keep to its constraint is a
 //! failure, for servers pass over words they do not know.
 //!
+//! Parameters that a server refuses can be left out of every request ([`Remote::with_changes`]); where one of them shapes the
+//! distribution, log-probabilities stay unknown.
+//!
 //! # Seeds
 //! A request's seed goes along in 31 bits. How far equal seeds give equal answers is the server's affair.
 

@@ -12,7 +12,7 @@ use relign_http::{Http, chat};
 use serde_json::Value;
 
 use super::answer::{self, Answer};
-use super::ask::{self, Changes, Prompt};
+use super::ask::{self, Changes, PARAMETERS, Prompt};
 use super::dialect::Dialect;
 use super::odds;
 use super::spelled;
@@ -239,6 +239,11 @@ impl Shared {
         };
         let read = || {
             let mut read = answer::read(&answer, &job.sampling)?;
+            if self.changes.reshape() {
+                // Nobody knows which distribution it was.
+                read.logprobs.clear();
+                read.odds.iter_mut().for_each(|odds| odds.sampler.clear());
+            }
             if let (Some(from), Prompt::Tokens(tokens)) = (job.sampling.score_from, &job.prompt) {
                 let top = job.sampling.top_logprobs.unwrap_or(0);
                 read.prompt_odds = odds::of_prompt(&answer, tokens, from, top)?;
@@ -259,7 +264,7 @@ impl Shared {
 
 /// A refusal that names a parameter, with what leaves it out.
 fn helped(mut error: relign_http::Error, body: &Value) -> relign_http::Error {
-    if let Some(name) = chat::refused_parameter(&error, body)
+    if let Some(name) = chat::refused_parameter(&error, body, &PARAMETERS)
         && let relign_http::Error::Status { said, .. } = &mut error
     {
         said.push_str(&format!("; --drop-params {name} leaves it out"));

@@ -102,9 +102,8 @@ struct Posed<'a> {
 
 impl Posting {
     fn new(http: Http) -> Result<Self, ConfigError> {
-        if !Address::is_one(&http.url) {
-            let got = &http.url;
-            return Err(ConfigError::at("url", format!("expected http://HOST:PORT/PATH or https://..., got `{got}`")));
+        if let Err(got) = Address::check(&http.url) {
+            return Err(ConfigError::at("url", format!("expected http://HOST:PORT/PATH or https://..., got {got}")));
         }
         if !http.correct_from.is_finite() {
             return Err(ConfigError::at("correct_from", format!("expected a number, got {}", http.correct_from)));

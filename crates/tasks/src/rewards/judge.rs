@@ -140,6 +140,9 @@ pub const ENTRY: Entry<dyn Reward> = Entry {
     build: |settings| Ok(Box::new(Judging::new(parse(settings)?)?)),
 };
 
+/// The parameters that a request can be without.
+const DROPPABLE: [&str; 4] = ["temperature", "max_tokens", "max_completion_tokens", "response_format"];
+
 /// A [`Judge`] whose settings are understood.
 struct Judging {
     judge: Judge,
@@ -182,9 +185,8 @@ impl Judging {
         if judge.max_tokens == 0 {
             return Err(ConfigError::at("max_tokens", "expected at least 1, got 0"));
         }
-        let known = ["temperature", "max_tokens", "max_completion_tokens", "response_format"];
-        if let Some(name) = judge.drop_params.iter().find(|name| !known.contains(&name.as_str())) {
-            let expected = known.join(", ");
+        if let Some(name) = judge.drop_params.iter().find(|name| !DROPPABLE.contains(&name.as_str())) {
+            let expected = DROPPABLE.join(", ");
             return Err(ConfigError::at("drop_params", format!("expected some of {expected}, got `{name}`")));
         }
         for (name, price) in [
@@ -283,7 +285,7 @@ impl Judging {
         let Judge { min, max, .. } = self.judge;
         let (text, known) = cache.answer(&key, || {
             let answer = server.ask(&url, &body, seed).map_err(|error| {
-                let name = chat::refused_parameter(&error, &body);
+                let name = chat::refused_parameter(&error, &body, &DROPPABLE);
                 let help = name.map(|name| format!("; drop_params = [\"{name}\"] leaves it out"));
                 format!("{error}{}", help.unwrap_or_default())
             })?;

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use relign_core::{Completion, Generate, GenerateError, Message, Request, Sampling, Seed};
 use relign_engine::remote::{Address, Prompts, Remote, RemoteOptions};
+use serde_json::Map;
 
 use super::{Finding, fail, ok, warn};
 use crate::generator::ServerArgs;
@@ -19,11 +20,12 @@ pub(super) fn look(address: &Address, args: &ServerArgs) -> anyhow::Result<Vec<F
         Ok(remote) => remote,
         Err(error) => return Ok(vec![fail("server", error.to_string(), "is it running, and is this its address?")]),
     };
+    let remote = args.change(remote, Map::new())?;
     let context = remote.context().map(|n| format!(", a context of {n} tokens")).unwrap_or_default();
     let found = format!("{} at {}: {}{context}", remote.kind(), remote.url(), remote.model());
     let mut findings = vec![ok("server", found)];
     findings.push(chat(remote));
-    findings.push(tokens(address, &options));
+    findings.push(tokens(address, &options, args));
     Ok(findings)
 }
 
@@ -40,8 +42,10 @@ fn chat(mut remote: Remote) -> Finding {
     }
 }
 
-fn tokens(address: &Address, options: &RemoteOptions) -> Finding {
+fn tokens(address: &Address, options: &RemoteOptions, args: &ServerArgs) -> Finding {
     let asked = Remote::connect(address, Prompts::Tokens, options)
+        .map_err(anyhow::Error::from)
+        .and_then(|remote| args.change(remote, Map::new()))
         .map_err(|error| GenerateError::Engine(error.to_string()))
         .and_then(|mut remote| {
             // Any id will do: what matters is whether ids are taken and told.
