@@ -91,7 +91,9 @@ Ctrl-C saves and ends; a second one ends at once.")]
   relign generate --model smollm2 --prompt 'What is 2 + 3?' --score ' 5' --logprobs 3 --json
 
 A line of the file is {\"prompt\": \"...\"} or {\"messages\": [{\"role\": \"user\", \"content\": \"...\"}]};
-with \"score\": \"...\" beside it, that answer is scored and none is sampled.")]
+with \"score\": \"...\" beside it, that answer is scored and none is sampled.
+
+A file or a pipe gets the model's text as it is; a terminal gets control characters spelled (\\u{1b}).")]
     Generate(commands::generate::Asked),
     /// Talk with a model
     #[command(after_help = "Examples:

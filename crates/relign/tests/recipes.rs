@@ -247,3 +247,17 @@ fn a_resume_names_the_setting_that_differs() {
     let output = train(folder.path(), &[], true);
     assert!(output.status.success(), "{}", stderr(&output));
 }
+
+#[test]
+fn held_out_tasks_that_there_are_not_are_blamed_on_whoever_asked() {
+    for call in [
+        &["eval", "MODEL", "--task", "arithmetic", "--limit", "99999"][..],
+        &["search", "--task", "arithmetic", "--strategy", "greedy", "--model", "MODEL", "--limit", "99999"],
+    ] {
+        let call: Vec<String> = call.iter().map(|word| word.replace("MODEL", &tiny())).collect();
+        let output = relign(&call.iter().map(String::as_str).collect::<Vec<_>>());
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{call:?}: {said}");
+        assert!(said.contains("--limit: expected at most 438, the held-out tasks that there are, got 99999"), "{said}");
+    }
+}

@@ -289,7 +289,7 @@ fn what_a_server_says_reaches_a_terminal_spelled() {
 fn a_value_beyond_what_training_can_add_fails_its_sample() {
     let root = tempfile::tempdir().unwrap();
     let script = root.path().join("mine.py");
-    let source = "def f(completions, **kwargs):\n    return [[1e308, 0.5, 2.0][sum(map(ord, text)) % 3] for text in completions]\n";
+    let source = "def f(completions, **kwargs):\n    return [[1e308, 0.5, 2.0, 0.25, 0.125][sum(map(ord, str(text))) % 5] for text in completions]\n";
     fs::write(&script, source).unwrap();
     for rewards in [
         format!("[[rewards]]\nname = \"python:{}:f\"", script.display()),
