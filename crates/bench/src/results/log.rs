@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use relign_core::files;
 
-use super::{End, Header, Item, Record, ResultError, Results, START, Sample, Spent, content, read};
+use super::chain::START;
+use super::{End, Header, Item, Record, ResultError, Results, Sample, Spent, content, read};
 
 /// A log that is being written. One process at a time.
 #[derive(Debug)]

@@ -13,6 +13,7 @@
 //!
 //! A process that is killed leaves at most half a line, which the next one cuts off.
 
+pub mod chain;
 mod log;
 mod read;
 pub(crate) mod summary;
@@ -176,21 +177,8 @@ enum Record {
 impl Record {
     /// The line for this record after a line whose chain is `previous`, and its own chain.
     fn line(&self, previous: &str) -> Result<(String, String), serde_json::Error> {
-        let body = serde_json::to_string(self)?;
-        let chain = chain(previous, &body);
-        Ok((format!("{}{BEFORE_CHAIN}{chain}\"}}\n", &body[..body.len() - 1]), chain))
+        Ok(chain::seal(previous, &serde_json::to_string(self)?))
     }
-}
-
-/// What stands between a record and its chain.
-const BEFORE_CHAIN: &str = ",\"chain\":\"";
-
-/// What the chain begins with.
-const START: &str = "relign results 1";
-
-/// The chain of a line whose text is `body` after a line whose chain is `previous`.
-fn chain(previous: &str, body: &str) -> String {
-    digest::sha256([previous.as_bytes(), b"\n", body.as_bytes()])
 }
 
 /// SHA-256 of the items, each as canonical JSON.

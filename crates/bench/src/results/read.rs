@@ -5,9 +5,8 @@ use std::path::{Path, PathBuf};
 
 use relign_core::files;
 
-use super::{
-    BEFORE_CHAIN, End, FORMAT, Header, Item, Record, ResultError, START, Sample, Spent, chain, content, data_sha256,
-};
+use super::chain::{self, START};
+use super::{End, FORMAT, Header, Item, Record, ResultError, Sample, Spent, content, data_sha256};
 use crate::benchmark::MOST_SAMPLES;
 
 /// A log that was read and checked.
@@ -89,18 +88,7 @@ pub fn read(path: &Path) -> Result<Results, ResultError> {
 
 /// The record in `line` and its chain, if it follows on `previous`.
 fn parse(line: &str, previous: &str) -> Result<(Record, String), String> {
-    let broken = "expected a line that ends with its chain, got something else";
-    let at = line.rfind(BEFORE_CHAIN).ok_or(broken)?;
-    let said = line[at + BEFORE_CHAIN.len()..].strip_suffix("\"}").ok_or(broken)?;
-    let body = format!("{}}}", &line[..at]);
-    let expected = chain(previous, &body);
-    if said != expected {
-        return Err(format!(
-            "the chain is broken: expected {}, got {}; this line or one before it is not as it was written",
-            &expected[..12],
-            said.get(..12).unwrap_or(said)
-        ));
-    }
+    let (body, expected) = chain::unseal(line, previous)?;
     let record = serde_json::from_str(&body).map_err(|error| format!("not a record of this format: {error}"))?;
     Ok((record, expected))
 }
