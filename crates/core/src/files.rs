@@ -13,7 +13,7 @@ pub fn write(path: &Path, text: impl AsRef<[u8]>) -> io::Result<()> {
     write_with(path, |file| file.write_all(text.as_ref()))
 }
 
-/// Like [`write`], with whatever `make` writes to the file.
+/// Like [`write()`], with whatever `make` writes to the file.
 ///
 /// # Errors
 /// Those of `make`, and if a file cannot be made or renamed.

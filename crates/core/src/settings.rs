@@ -16,7 +16,7 @@ pub fn parse<C: DeserializeOwned + JsonSchema>(settings: Value) -> Result<C, Con
     beyond.map_or(Ok(read), Err)
 }
 
-/// Like [`parse`], for whoever looks at the [bounds](crate::bounds) apart.
+/// Like [`parse`], for whoever looks at the [`bounds`](mod@crate::bounds) apart.
 ///
 /// # Errors
 /// On an unknown key or a value of the wrong type.
