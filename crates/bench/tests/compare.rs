@@ -140,16 +140,25 @@ fn a_report_is_read_back_as_it_was_written() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("compare.json");
     let text = serde_json::to_string_pretty(&report).unwrap();
-    std::fs::write(&file, &text).unwrap();
+    let sealed = compare::sealed(&report).unwrap();
+    std::fs::write(&file, &sealed).unwrap();
     for path in [file.as_path(), folder.path()] {
         let again = compare::read(path).unwrap();
         assert_eq!(serde_json::to_string_pretty(&again).unwrap(), text);
         assert_eq!(html(&again), html(&report));
         assert_eq!(markdown(&again), markdown(&report));
     }
-    std::fs::write(&file, "{}").unwrap();
-    let error = compare::read(&file).unwrap_err().to_string();
-    assert!(error.contains("compare.json: expected a report"), "{error}");
+    assert!(serde_json::from_str::<serde_json::Value>(&sealed).unwrap()["sha256"].is_string());
+    for (changed, expected) in [
+        ("{}".to_owned(), "compare.json: expected a report"),
+        (sealed.replacen("0.625", "0.95", 1), "got one that was changed since it was written"),
+        (text, "got one without its sha256"),
+    ] {
+        assert_ne!(changed, sealed);
+        std::fs::write(&file, changed).unwrap();
+        let error = compare::read(&file).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
 }
 
 #[test]

@@ -224,6 +224,8 @@ mod tests {
             settings,
             json!({"url": "http://h/?token=***", "args": {"api_key": "***", "max_tokens": 5, "headers": {"X-Api-Key": "***"}}, "n": ["http://***@h"]})
         );
-        assert_eq!(hidden_in(&settings).as_deref(), Some("args.api_key"));
+        // Which of them comes first depends on how JSON objects are kept.
+        assert!(hidden_in(&settings).is_some());
+        assert_eq!(hidden_in(&json!({"n": 1, "args": {"api_key": "***"}})).as_deref(), Some("args.api_key"));
     }
 }

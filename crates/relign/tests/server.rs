@@ -85,7 +85,8 @@ fn parameters_that_a_server_refuses_are_left_out_and_the_results_name_them() {
     for call in [&eval[..], &generate[..]] {
         let output = relign(call);
         assert_eq!(output.status.code(), Some(1));
-        assert!(stderr(&output).contains("; --drop-params top_p leaves it out"), "{}", stderr(&output));
+        let all = String::from_utf8_lossy(&output.stdout).into_owned() + &stderr(&output);
+        assert!(all.contains("; --drop-params top_p leaves it out"), "{all}");
         let output = relign(&[call, &["--drop-params", "top_p,seed"]].concat());
         assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
         assert_eq!(lines(&output).pop().unwrap()["server"]["drop_params"], json!(["seed", "top_p"]));

@@ -498,7 +498,7 @@ fn settings_are_checked() {
     let error = |json| strategy(&section(json)).err().unwrap().to_string();
     assert!(error(serde_json::json!({"name": "sampel"})).contains("expected one of: "));
     assert!(error(serde_json::json!({"name": "sample", "n": 0})).starts_with("strategy.n: "));
-    assert!(error(serde_json::json!({"name": "sample", "m": 4})).contains("unknown field `m`"));
+    assert!(error(serde_json::json!({"name": "sample", "m": 4})).contains("unknown key `m`"));
 }
 
 proptest! {

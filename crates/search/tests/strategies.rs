@@ -118,7 +118,7 @@ fn settings_that_make_no_sense_are_refused_before_work() {
     for (name, settings, said) in [
         ("best_of_n", json!({"n": 0}), "strategy.n: expected at least 1, got 0"),
         ("best_of_n", json!({"scorer": {"name": "vibes"}}), "strategy.scorer.name: unknown scorer `vibes`"),
-        ("best_of_n", json!({"scorer": {"name": "logprob", "men": 1}}), "strategy.scorer.men: unknown field `men`"),
+        ("best_of_n", json!({"scorer": {"name": "logprob", "men": 1}}), "strategy.scorer.men: unknown key `men`"),
         (
             "best_of_n",
             json!({"scorer": {"name": "outcome"}}),
@@ -136,7 +136,7 @@ fn settings_that_make_no_sense_are_refused_before_work() {
         ("dvts", json!({"steps": {"border": "strings"}}), "strategy.steps.strings: expected a string"),
         ("mcts", json!({"expand": 0}), "strategy.expand: expected at least 1, got 0"),
         ("mcts", json!({"c": -1.0}), "strategy.c: expected 0 or more, got -1"),
-        ("mcts", json!({"policy": "ucb"}), "strategy.policy: unknown variant `ucb`"),
+        ("mcts", json!({"policy": "ucb"}), "strategy.policy: unknown name `ucb`"),
         ("tree_of_thoughts", json!({"k": 0}), "strategy.k: expected at least 1"),
         (
             "tree_of_thoughts",

@@ -311,6 +311,11 @@ fn a_program_of_ones_own_judges_over_http() {
     assert_eq!(together.score_group(&task(), &group), scores);
     assert_eq!(server.calls().len(), 6);
     assert!(together.needs().group && !each.needs().group);
+    // A thought is no part of the answer, unless the program is to see it.
+    let thinking = Transcript::of("<think>7?</think>72", true);
+    assert_eq!(each.score(&task(), &thinking).verdict, Verdict::Correct);
+    let whole = reward("http", json!({"url": server.url, "thoughts": true}));
+    assert_eq!(whole.score(&task(), &thinking).verdict, Verdict::Wrong);
 }
 
 #[test]
@@ -358,8 +363,8 @@ fn settings_are_checked_before_anyone_is_asked() {
         ("seconds", json!(0), "rewards.0.seconds: "),
         ("temperature", json!(-1), "rewards.0.temperature: "),
         ("usd_per_million_read", json!(-1), "rewards.0.usd_per_million_read: "),
-        ("reply", json!("xml"), "unknown variant `xml`"),
-        ("modell", json!("x"), "unknown field `modell`"),
+        ("reply", json!("xml"), "unknown name `xml`"),
+        ("modell", json!("x"), "unknown key `modell`"),
     ] {
         let error = judge(key, value);
         assert!(error.contains(why), "{error}\nexpected: {why}");
@@ -371,7 +376,7 @@ fn settings_are_checked_before_anyone_is_asked() {
     }
     let impossible = error(json!({"name": "http", "url": "http://me:secret@127.0.0.1:99999/judge"}));
     assert!(impossible.contains("99999") && !impossible.contains("secret"), "{impossible}");
-    assert!(error(json!({"name": "http", "url": "http://x", "second": 1})).contains("unknown field `second`"));
+    assert!(error(json!({"name": "http", "url": "http://x", "second": 1})).contains("unknown key `second`"));
     // A key that is named and not there is said when work begins, not when a recipe is read.
     let keyless = reward("http", json!({"url": "http://localhost:1", "api_key_env": "RELIGN_NO_SUCH_KEY"}));
     let error = keyless.prepare().unwrap_err();

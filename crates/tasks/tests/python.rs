@@ -329,6 +329,6 @@ fn settings_are_checked() {
     assert_eq!(error("python:rewards.py:", json!({})), format!("{wanted} `rewards.py:`"));
     assert!(error("python:a.py:f", json!({"function": "a.py:g"})).contains("expected it once"));
     assert!(error("python:a.py:f", json!({"seconds": 0})).starts_with("rewards.0.seconds: "));
-    assert!(error("python:a.py:f", json!({"second": 0})).contains("unknown field `second`"));
-    assert!(error("python:a.py:f", json!({"format": "xml"})).contains("unknown variant `xml`"));
+    assert!(error("python:a.py:f", json!({"second": 0})).contains("unknown key `second`"));
+    assert!(error("python:a.py:f", json!({"format": "xml"})).contains("unknown name `xml`"));
 }

@@ -159,7 +159,7 @@ fn a_bad_row_is_named_with_file_and_line_and_counted() {
 fn settings_are_checked() {
     for (settings, why) in [
         (json!({}), "environment.path: expected a file"),
-        (json!({"path": "x", "paths": 1}), "unknown field `paths`"),
+        (json!({"path": "x", "paths": 1}), "unknown key `paths`"),
         (json!({"path": "x", "held_out": 1.0}), "environment.held_out: expected a number above 0 and below 1, got 1"),
         (json!({"path": "x", "held_out": 0.1, "eval_path": "y"}), "expected either"),
         (json!({"path": "x", "prompt": "{{ a"}), "environment.prompt: expected a Jinja template"),

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 pub use flips::{Answer, Flip};
 pub use html::html;
 pub use markdown::{markdown, uplift};
-pub use read::{ReadError, read};
+pub use read::{ReadError, read, sealed};
 pub use text::text;
 
 use crate::results::summary::tallies;

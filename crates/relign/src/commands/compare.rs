@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use relign_bench::compare::{CompareError, Options, Report, compare, html, markdown, text};
+use relign_bench::compare::{CompareError, Options, Report, compare, html, markdown, sealed, text};
 use relign_bench::results::{Results, find, read};
 use relign_core::{Seed, files};
 use serde_json::json;
@@ -83,7 +83,7 @@ fn load(path: &Path) -> anyhow::Result<Vec<Results>> {
 
 fn write(out: &Path, report: &Report) -> anyhow::Result<()> {
     std::fs::create_dir_all(out).with_context(|| out.display().to_string())?;
-    let json = serde_json::to_string_pretty(report)? + "\n";
+    let json = sealed(report)?;
     for (name, text) in [("compare.md", markdown(report)), ("compare.html", html(report)), ("compare.json", json)] {
         let file = out.join(name);
         files::write(&file, text).with_context(|| file.display().to_string())?;

@@ -30,6 +30,8 @@ pub struct Http {
     pub api_key_env: String,
     /// Send all answers to a task in one request, in contrast to each as soon as it is there.
     pub group: bool,
+    /// Messages are sent with the model's thoughts, which are left out otherwise.
+    pub thoughts: bool,
     /// The value from which on an answer counts as correct, where the reply has no verdict.
     pub correct_from: f64,
     /// Seconds for one request, its further tries included.
@@ -46,6 +48,7 @@ impl Default for Http {
             url: String::new(),
             api_key_env: String::new(),
             group: false,
+            thoughts: false,
             correct_from: 1.0,
             seconds: 60.0,
             retries: 5,
@@ -125,7 +128,10 @@ impl Posting {
     fn ask(&self, task: &Task, group: &[Transcript]) -> Result<Vec<Score>, String> {
         let answers: Vec<Value> = group
             .iter()
-            .map(|transcript| json!({"messages": transcript.messages, "finished": transcript.finished}))
+            .map(|transcript| {
+                let answers = if self.http.thoughts { transcript.clone() } else { transcript.answers() };
+                json!({"messages": answers.messages, "finished": answers.finished})
+            })
             .collect();
         let body = Body { version: 1, task: Posed { task, columns: &task.columns }, answers };
         let hash = Sha256::digest(serde_json::to_vec(&body).map_err(|error| error.to_string())?);
