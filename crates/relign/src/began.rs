@@ -4,24 +4,36 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Context;
-use relign_core::{DataFile, files};
-use relign_train::FileHash;
+use relign_core::{DataFile, Recipe, files};
+use relign_train::{FileHash, hex};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
 
+use crate::loaded::weights_hash;
 use crate::usage::Usage;
+use crate::{models, recipe_file};
 
 /// A run's `began.json`, written before its first step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Began {
     /// RELIGN's version.
-    relign: String,
+    pub(crate) relign: String,
+    /// SHA-256 of the recipe without its number of steps, which may grow.
+    recipe_sha256: String,
     /// SHA-256 of the model's weights.
     pub(crate) model_sha256: String,
+    /// SHA-256 of the weights of an adapter's base model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    base_sha256: Option<String>,
     /// SHA-256 of the model's other files: configuration, tokenizer, chat template. Of a GGUF file they are part of it.
     model_files: BTreeMap<String, String>,
     /// The files that tasks are read from.
-    data: Vec<DataFile>,
+    pub(crate) data: Vec<DataFile>,
+    /// SHA-256 of the Python files that the recipe names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    programs: BTreeMap<String, String>,
 }
 
 /// Its name in a run's folder.
@@ -36,11 +48,11 @@ fn counts(name: &str) -> bool {
 }
 
 impl Began {
-    /// What a run with the model at `path` and tasks from `data` begins from.
+    /// What a run of `recipe` with the model at `path` and tasks from `data` begins from.
     ///
     /// # Errors
-    /// If a file of the model's cannot be read.
-    pub(crate) fn of(path: &Path, model_sha256: String, data: Vec<DataFile>) -> anyhow::Result<Self> {
+    /// If a file cannot be read.
+    pub(crate) fn of(recipe: &Recipe, path: &Path, model_sha256: String, data: Vec<DataFile>) -> anyhow::Result<Self> {
         let mut model_files = BTreeMap::new();
         if path.is_dir() {
             for entry in std::fs::read_dir(path).with_context(|| path.display().to_string())? {
@@ -52,7 +64,10 @@ impl Began {
                 }
             }
         }
-        Ok(Self { relign: env!("CARGO_PKG_VERSION").to_owned(), model_sha256, model_files, data })
+        let base_sha256 = models::base_of(path)?.map(|base| weights_hash(&base)).transpose()?;
+        let (relign, recipe_sha256) = (env!("CARGO_PKG_VERSION").to_owned(), recipe_hash(recipe)?);
+        let programs = programs(recipe)?;
+        Ok(Self { relign, recipe_sha256, model_sha256, base_sha256, model_files, data, programs })
     }
 
     /// Writes it into a run's folder.
@@ -74,6 +89,20 @@ impl Began {
             |what: String| Usage::error(format!("{}: expected what the run began from, got {what}", file.display()));
         let text = files::read_to_string(&file).map_err(|error| wrong(error.to_string()))?;
         serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))
+    }
+
+    /// Refuses a recipe other than the one that the run in `folder` began with, its steps aside.
+    ///
+    /// # Errors
+    /// If it is another.
+    pub(crate) fn expect_recipe(&self, folder: &Path, recipe: &Recipe) -> anyhow::Result<()> {
+        let (expected, got) = (&self.recipe_sha256, recipe_hash(recipe)?);
+        if *expected == got {
+            return Ok(());
+        }
+        let file = folder.join("recipe.toml");
+        let what = format!("expected the recipe that the run began with (SHA-256 {expected}), got another ({got})");
+        Err(Usage::error(format!("{}: {what}", file.display())))
     }
 
     /// Refuses to go on with a run in `folder` that began from anything else.
@@ -103,7 +132,13 @@ impl Began {
             }
         };
         differ("relign's version", Some(&self.relign), Some(&now.relign));
+        differ("SHA-256 of the recipe", Some(&self.recipe_sha256), Some(&now.recipe_sha256));
         differ("SHA-256 of the model's weights", Some(&self.model_sha256), Some(&now.model_sha256));
+        differ("SHA-256 of the base model's weights", self.base_sha256.as_deref(), now.base_sha256.as_deref());
+        for name in self.programs.keys().chain(now.programs.keys().filter(|name| !self.programs.contains_key(*name))) {
+            let of = |began: &'_ Self| began.programs.get(name).cloned();
+            differ(&format!("SHA-256 of {name}"), of(self).as_deref(), of(now).as_deref());
+        }
         let names =
             self.model_files.keys().chain(now.model_files.keys().filter(|name| !self.model_files.contains_key(*name)));
         for name in names {
@@ -124,4 +159,34 @@ impl Began {
         }
         all
     }
+}
+
+/// SHA-256 of a recipe without its number of steps and its secrets.
+fn recipe_hash(recipe: &Recipe) -> anyhow::Result<String> {
+    let mut recipe = recipe.clone();
+    recipe.run.steps = 0;
+    Ok(hex(&Sha256::digest(recipe_file::write(&recipe)?)))
+}
+
+/// The hashes of the Python files that a recipe names: rewards and environments as `FILE.py:NAME`.
+fn programs(recipe: &Recipe) -> anyhow::Result<BTreeMap<String, String>> {
+    let (mut all, mut left) = (BTreeMap::new(), vec![serde_json::to_value(recipe)?]);
+    while let Some(value) = left.pop() {
+        match value {
+            Value::Array(items) => left.extend(items),
+            Value::Object(map) => left.extend(map.into_iter().map(|(_, value)| value)),
+            Value::String(text) => {
+                let place = text.strip_prefix("python:").unwrap_or(&text);
+                let Some((file, _)) = place.rsplit_once(':').filter(|(file, _)| file.ends_with(".py")) else {
+                    continue;
+                };
+                if Path::new(file).is_file() {
+                    let hash = FileHash::of(Path::new(file)).with_context(|| file.to_owned())?;
+                    all.insert(file.to_owned(), hash.sha256);
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(all)
 }

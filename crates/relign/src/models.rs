@@ -92,11 +92,21 @@ pub(crate) fn open(model: &str, base: Option<&str>) -> anyhow::Result<(PathBuf, 
     }
     let base = match base {
         Some(base) => resolve(base)?,
-        None if path.join("config.json").is_file() => path.clone(),
-        None => named_base(&path)?,
+        None => base_of(&path)?.unwrap_or_else(|| path.clone()),
     };
     let checkpoint = Checkpoint::open(&base)?.with_adapter(&path)?;
     Ok((path, checkpoint))
+}
+
+/// Where the base model of the adapter at `path` lies; nothing where `path` is no adapter, or holds its base model itself.
+///
+/// # Errors
+/// If the base model cannot be found.
+pub(crate) fn base_of(path: &Path) -> anyhow::Result<Option<PathBuf>> {
+    if !path.join(ADAPTER).is_file() || path.join("config.json").is_file() {
+        return Ok(None);
+    }
+    named_base(path).map(Some)
 }
 
 /// The base model that an adapter's settings name: a path, also one seen from the adapter, or a hub id.
@@ -139,14 +149,17 @@ pub(crate) fn resolve(model: &str) -> anyhow::Result<PathBuf> {
 /// A Hugging Face folder, or the newest checkpoint of a run's.
 fn folder(path: &Path) -> anyhow::Result<PathBuf> {
     let last = path.join("checkpoints/last");
+    // The optimizer's state is no part of the model.
+    let is_model = |name: &str| name != "optimizer.safetensors";
     if path.join("config.json").is_file() || path.join(ADAPTER).is_file() {
+        // A checkpoint that is named by itself.
+        if let Some(manifest) = Manifest::read(path)? {
+            manifest.verify(path, is_model)?;
+        }
         return Ok(path.to_owned());
     }
     if last.join("config.json").is_file() {
-        if let Some(manifest) = Manifest::read(&last)? {
-            // The optimizer's state is no part of the model.
-            manifest.verify(&last, |name| name != "optimizer.safetensors")?;
-        }
+        Manifest::required(&last)?.verify(&last, is_model)?;
         return Ok(last);
     }
     if let Some(file) = only_gguf(path) {
@@ -249,7 +262,11 @@ mod tests {
         make("peft/adapter_config.json");
         let resolve = |name: &str| super::resolve(root.path().join(name).to_str().unwrap());
         assert_eq!(resolve("hf").unwrap(), root.path().join("hf"));
-        assert_eq!(resolve("run").unwrap(), root.path().join("run/checkpoints/last"));
+        let last = root.path().join("run/checkpoints/last");
+        assert!(resolve("run").unwrap_err().to_string().contains("expected the hashes of a checkpoint's files"));
+        let manifest = serde_json::to_string(&Manifest::of(&last).unwrap()).unwrap();
+        std::fs::write(last.join(Manifest::FILE), manifest).unwrap();
+        assert_eq!(resolve("run").unwrap(), last);
         assert_eq!(resolve("gguf").unwrap(), root.path().join("gguf/model.gguf"));
         assert_eq!(resolve("gguf/model.gguf").unwrap(), root.path().join("gguf/model.gguf"));
         assert_eq!(resolve("split").unwrap(), root.path().join("split/m-00001-of-00002.gguf"));

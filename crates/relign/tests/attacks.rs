@@ -62,16 +62,25 @@ impl Place {
 
 /// A run of three steps of four.
 fn stopped() -> Place {
+    stopped_from(&[("tiny-llama", "model")])
+}
+
+/// The same from fixtures that are copied under other names; what is called `model` is trained.
+fn stopped_from(models: &[(&str, &str)]) -> Place {
     let place = Place { folder: tempfile::tempdir().unwrap() };
-    fs::create_dir(place.path("model")).unwrap();
-    for file in fs::read_dir(tiny()).unwrap() {
-        let file = file.unwrap();
-        fs::copy(file.path(), place.path("model").join(file.file_name())).unwrap();
+    for (fixture, name) in models {
+        fs::create_dir(place.path(name)).unwrap();
+        for file in fs::read_dir(Path::new(&tiny()).with_file_name(fixture)).unwrap() {
+            let file = file.unwrap();
+            fs::copy(file.path(), place.path(name).join(file.file_name())).unwrap();
+        }
     }
     for (name, first) in [("train.jsonl", 10), ("eval.jsonl", 50)] {
         let row = |number: u32| format!("{{\"question\": \"{number} + 1?\", \"answer\": \"{}\"}}\n", number + 1);
         fs::write(place.path(name), (first..first + 8).map(row).collect::<String>()).unwrap();
     }
+    let program = "def even(completions, **kwargs):\n    return [len(c[0]['content']) % 2 for c in completions]\n";
+    fs::write(place.path("reward.py"), program).unwrap();
     let recipe = r#"name = "tiny"
 seed = 3
 [model]
@@ -87,6 +96,9 @@ reward = { name = "final_number" }
 [[rewards]]
 name = "length"
 limit = 60
+[[rewards]]
+name = "python:reward.py:even"
+weight = 0.5
 [strategy]
 name = "sample"
 n = 4
@@ -132,10 +144,41 @@ fn cut(path: &Path, lines: usize) {
     fs::write(path, text.lines().take(kept).map(|line| format!("{line}\n")).collect::<String>()).unwrap();
 }
 
+/// Makes the manifest of the checkpoint say of a file what it is now.
+fn fit_manifest(place: &Place, name: &str) {
+    let last = place.path("run/checkpoints/last");
+    let sum = Command::new("sha256sum").arg(last.join(name)).output().unwrap();
+    let sum = String::from_utf8(sum.stdout).unwrap().split(' ').next().unwrap().to_owned();
+    let text = fs::read_to_string(last.join("manifest.json")).unwrap();
+    let mut manifest: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let length = fs::metadata(last.join(name)).unwrap().len();
+    manifest["files"][name] = serde_json::json!({"bytes": length, "sha256": sum});
+    fs::write(last.join("manifest.json"), manifest.to_string()).unwrap();
+}
+
+/// Changes the run's summary.
+fn summary(place: &Place, change: impl Fn(&mut serde_json::Value)) {
+    let file = place.path("run/summary.json");
+    let mut summary = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+    change(&mut summary);
+    fs::write(file, summary.to_string()).unwrap();
+}
+
+/// Sets the accuracy of the last measurement.
+fn ninety_five(place: &Place) {
+    let file = place.path("run/evals.jsonl");
+    let text = fs::read_to_string(&file).unwrap();
+    let (kept, last) = text.trim_end().rsplit_once('\n').unwrap();
+    let mut last: serde_json::Value = serde_json::from_str(last).unwrap();
+    last["accuracy"] = 0.95.into();
+    fs::write(file, format!("{kept}\n{last}\n")).unwrap();
+    summary(place, |summary| summary["final"]["accuracy"] = 0.95.into());
+}
+
 type Attack = (&'static str, fn(&Place), &'static str);
 
 /// What is changed in a run that is gone on with, and what must be said.
-const RESUMED: [Attack; 31] = [
+const RESUMED: [Attack; 41] = [
     ("weights", |p| flip(&p.path("model/model.safetensors")), "SHA-256 of the model's weights: expected "),
     (
         "tokenizer",
@@ -210,14 +253,18 @@ const RESUMED: [Attack; 31] = [
     (
         "no hashes",
         |p| fs::remove_file(p.path("run/hashes.jsonl")).unwrap(),
-        "hashes.jsonl: expected what the logs held after step 3",
+        "hashes.jsonl: expected what the logs held after step 3, which the checkpoint is of, got none",
     ),
     (
         "hashes cut",
         |p| cut(&p.path("run/hashes.jsonl"), 2),
         "hashes.jsonl: expected what the logs held after step 3, which the checkpoint is of, got lines up to step 2",
     ),
-    ("hashes edited", |p| edit(&p.path("run/hashes.jsonl"), "\"bytes\":", "\"bytes\":1"), "run/"),
+    (
+        "hashes edited",
+        |p| edit(&p.path("run/hashes.jsonl"), "\"bytes\":", "\"bytes\":1"),
+        "evals.jsonl: changed since it was written, in what was added by step 0; or hashes.jsonl was",
+    ),
     (
         "an enormous step",
         |p| edit(&p.path("run/checkpoints/last/trainer.json"), "\"step\": 3", "\"step\": 1000000000000000000"),
@@ -253,6 +300,64 @@ const RESUMED: [Attack; 31] = [
         "a bit of its tokenizer",
         |p| flip(&p.path("run/checkpoints/last/tokenizer.json")),
         "tokenizer.json: changed since it was written",
+    ),
+    ("the Python reward's file", |p| edit(&p.path("reward.py"), "% 2", "% 3"), "SHA-256 of reward.py: expected "),
+    (
+        "the recipe, alike in both places",
+        |p| {
+            edit(&p.path("recipe.toml"), "limit = 60", "limit = 61");
+            edit(&p.path("run/recipe.toml"), "limit = 60", "limit = 61");
+        },
+        "SHA-256 of the recipe: expected ",
+    ),
+    (
+        "the checkpoints removed",
+        |p| fs::remove_dir_all(p.path("run/checkpoints")).unwrap(),
+        "expected the checkpoint of step 1 or a later one, found none, though the logs go to step 3",
+    ),
+    (
+        "a template more in the checkpoint",
+        |p| fs::write(p.path("run/checkpoints/last/chat_template.json"), "{}").unwrap(),
+        "chat_template.json: was not written with the others",
+    ),
+    (
+        "the checkpoint's configuration",
+        |p| flip(&p.path("run/checkpoints/last/config.json")),
+        "config.json: changed since it was written",
+    ),
+    (
+        "a step of another type",
+        |p| edit(&p.path("run/checkpoints/last/trainer.json"), "\"step\": 3", "\"step\": \"3\""),
+        "trainer.json: expected the ",
+    ),
+    (
+        "a step that is no number",
+        |p| edit(&p.path("run/checkpoints/last/trainer.json"), "\"step\": 3", "\"step\": NaN"),
+        "trainer.json: expected the ",
+    ),
+    (
+        "an enormous step and a manifest that fits",
+        |p| {
+            edit(&p.path("run/checkpoints/last/trainer.json"), "\"step\": 3", "\"step\": 1000000000000000000");
+            fit_manifest(p, "trainer.json");
+        },
+        "step: expected at most the recipe's run.steps, 4, got 1000000000000000000",
+    ),
+    (
+        "trees torn",
+        |p| {
+            let bytes = fs::read(p.path("run/trees.jsonl.zst")).unwrap();
+            fs::write(p.path("run/trees.jsonl.zst"), &bytes[..bytes.len() - 3]).unwrap();
+        },
+        "trees.jsonl.zst: was cut: ",
+    ),
+    (
+        "held-out answers torn",
+        |p| {
+            let bytes = fs::read(p.path("run/held-out/step-1.jsonl.zst")).unwrap();
+            fs::write(p.path("run/held-out/step-1.jsonl.zst"), &bytes[..bytes.len() - 3]).unwrap();
+        },
+        "step-1.jsonl.zst: changed since it was written",
     ),
 ];
 
@@ -292,7 +397,7 @@ fn a_run_does_not_go_on_from_anything_else() {
 }
 
 /// What is changed in a run that is exported or asked, and what must be said.
-const READ: [Attack; 8] = [
+const READ: [Attack; 17] = [
     (
         "the summary's accuracy",
         |p| {
@@ -301,7 +406,7 @@ const READ: [Attack; 8] = [
             summary["final"]["accuracy"] = 0.95.into();
             fs::write(p.path("run/summary.json"), summary.to_string()).unwrap();
         },
-        "summary.json: final: expected the accuracy that evals.jsonl has, ",
+        "summary.json: final: expected what evals.jsonl has, ",
     ),
     (
         "the summary's model",
@@ -311,7 +416,7 @@ const READ: [Attack; 8] = [
             summary["model_sha256"] = "0".repeat(64).into();
             fs::write(p.path("run/summary.json"), summary.to_string()).unwrap();
         },
-        "summary.json: model_sha256: expected the weights that the run began from",
+        "summary.json: model_sha256: expected what began.json has, ",
     ),
     (
         "the last measurement",
@@ -345,6 +450,61 @@ const READ: [Attack; 8] = [
         |p| flip(&p.path("run/checkpoints/last/config.json")),
         "config.json: changed since it was written",
     ),
+    (
+        "the summary's p",
+        |p| summary(p, |s| s["p_value"] = 1e-9.into()),
+        "summary.json: p_value: expected what held-out has, ",
+    ),
+    (
+        "the summary's bounds",
+        |p| summary(p, |s| s["final"]["low"] = 0.9.into()),
+        "summary.json: final: expected what evals.jsonl has, ",
+    ),
+    (
+        "the summary's data",
+        |p| summary(p, |s| s["data"] = serde_json::json!([])),
+        "summary.json: data: expected what began.json has, ",
+    ),
+    (
+        "the summary's version",
+        |p| summary(p, |s| s["relign"] = "9.9.9".into()),
+        "summary.json: relign: expected what began.json has, ",
+    ),
+    (
+        "no model in the summary",
+        |p| summary(p, |s| drop(s.as_object_mut().unwrap().remove("model_sha256"))),
+        "summary.json: model_sha256: expected what began.json has, ",
+    ),
+    (
+        "the run's recipe",
+        |p| edit(&p.path("run/recipe.toml"), "limit = 60", "limit = 61"),
+        "recipe.toml: expected the recipe that the run began with",
+    ),
+    (
+        "95 % and its hash cut",
+        |p| {
+            cut(&p.path("run/hashes.jsonl"), 1);
+            ninety_five(p);
+        },
+        "hashes.jsonl: expected the hash of every measurement",
+    ),
+    (
+        "95 % and its hash torn",
+        |p| {
+            let text = fs::read_to_string(p.path("run/hashes.jsonl")).unwrap();
+            fs::write(p.path("run/hashes.jsonl"), &text[..text.len() - 5]).unwrap();
+            ninety_five(p);
+        },
+        "hashes.jsonl: expected the hash of every measurement",
+    ),
+    (
+        "a bit, and the manifest removed",
+        |p| {
+            fs::remove_file(p.path("run/checkpoints/last/manifest.json")).unwrap();
+            flip(&p.path("run/checkpoints/last/model.safetensors"));
+        },
+        "manifest.json: expected the hashes",
+    ),
 ];
 
 #[test]
@@ -359,5 +519,54 @@ fn a_changed_run_is_not_exported() {
         assert!(!place.path("exported/README.md").exists(), "{what}");
     }
     let (status, said) = source.export();
+    assert_eq!(status, Some(0), "{said}");
+}
+
+/// What is changed in a checkpoint that is asked, and what must be said.
+const ASKED: [Attack; 4] = [
+    (
+        "weights",
+        |p| flip(&p.path("run/checkpoints/last/model.safetensors")),
+        "model.safetensors: changed since it was written",
+    ),
+    (
+        "tokenizer",
+        |p| flip(&p.path("run/checkpoints/last/tokenizer.json")),
+        "tokenizer.json: changed since it was written",
+    ),
+    (
+        "a template more",
+        |p| fs::write(p.path("run/checkpoints/last/chat_template.json"), "{}").unwrap(),
+        "chat_template.json: was not written with the others",
+    ),
+    ("nothing", |_| (), ""),
+];
+
+#[test]
+fn a_changed_checkpoint_is_not_asked() {
+    let source = stopped();
+    for (what, attack, expected) in ASKED {
+        let place = source.copy();
+        attack(&place);
+        for model in ["run", "run/checkpoints/last"] {
+            let model = place.path(model);
+            let call = ["generate", "--model", model.to_str().unwrap(), "--prompt", "hi", "--max-tokens", "2"];
+            let output = relign(&call);
+            assert_eq!(output.status.success(), expected.is_empty(), "{what}: {}", stderr(&output));
+            assert!(stderr(&output).contains(expected), "{what}: {}", stderr(&output));
+        }
+    }
+}
+
+/// The base model that an adapter names is part of what a run began from.
+#[test]
+fn an_adapters_base_model_counts() {
+    let place = stopped_from(&[("tiny-lora", "model"), ("tiny-llama", "tiny-llama")]);
+    let unharmed = place.copy();
+    flip(&place.path("tiny-llama/model.safetensors"));
+    let (status, said) = place.train(&["--resume"]);
+    assert_eq!(status, Some(2), "{said}");
+    assert!(said.contains("SHA-256 of the base model's weights: expected "), "{said}");
+    let (status, said) = unharmed.train(&["--resume"]);
     assert_eq!(status, Some(0), "{said}");
 }

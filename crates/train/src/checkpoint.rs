@@ -105,21 +105,11 @@ impl Saved {
         if !last.exists() {
             return Ok(None);
         }
-        self.manifest()?.verify(&last, |name| name == STATE)?;
+        Manifest::required(&last)?.verify(&last, |name| name == STATE)?;
         let text = files::read_to_string(&path).map_err(TrainError::io(&path))?;
         serde_json::from_str(&text)
             .map(Some)
             .map_err(|error| TrainError::Checkpoint { path, what: format!("expected a trainer's state, got {error}") })
-    }
-
-    /// What the files of the newest checkpoint were when they were written.
-    fn manifest(&self) -> Result<Manifest, TrainError> {
-        let last = self.last();
-        let none = || TrainError::Checkpoint {
-            path: last.join(Manifest::FILE),
-            what: "expected the hashes of a checkpoint's files, found none: this is no checkpoint of a run".to_owned(),
-        };
-        Manifest::read(&last)?.filter(|manifest| manifest.files.contains_key(STATE)).ok_or_else(none)
     }
 
     /// Puts the newest checkpoint's weights and state into `trainer`.
@@ -128,7 +118,7 @@ impl Saved {
     /// If the checkpoint does not belong to this model or is damaged.
     pub fn restore(&self, trainer: &mut Trainer, progress: &Progress) -> Result<(), TrainError> {
         let path = self.last();
-        self.manifest()?.verify(&path, |_| true)?;
+        Manifest::required(&path)?.verify(&path, |_| true)?;
         let wrong = |what: String| TrainError::Checkpoint { path: path.clone(), what };
         let checkpoint = Checkpoint::open(&path).map_err(|e| wrong(e.to_string()))?;
         let (policy, optimizer) = trainer.parts_mut();

@@ -92,10 +92,22 @@ impl Manifest {
         })
     }
 
-    /// Holds the files of `folder` that are `wanted` against what they were when they were written.
+    /// The manifest of a checkpoint, which must lie in `folder`.
     ///
     /// # Errors
-    /// The first that is not the same.
+    /// If it is missing, or cannot be read or understood.
+    pub fn required(folder: &Path) -> Result<Self, TrainError> {
+        Self::read(folder)?.ok_or_else(|| TrainError::Checkpoint {
+            path: folder.join(Self::FILE),
+            what: "expected the hashes of a checkpoint's files, found none: this is no checkpoint of a run".to_owned(),
+        })
+    }
+
+    /// Holds the files of `folder` that are `wanted` against what they were when they were written. Hidden files aside, there
+    /// may be no others: a template or an index beside the rest would be read with it.
+    ///
+    /// # Errors
+    /// The first that is not the same, or new.
     pub fn verify(&self, folder: &Path, wanted: impl Fn(&str) -> bool) -> Result<(), TrainError> {
         let names: Vec<String> = self.files.keys().filter(|name| wanted(name)).cloned().collect();
         for (name, got) in names.iter().zip(hashes(folder, &names)) {
@@ -118,6 +130,14 @@ impl Manifest {
                     return changed(path, what);
                 }
                 Ok(_) => {}
+            }
+        }
+        for entry in fs::read_dir(folder).map_err(TrainError::io(folder))? {
+            let name = entry.map_err(TrainError::io(folder))?.file_name().to_string_lossy().into_owned();
+            let known = name == Self::FILE || name.starts_with('.') || self.files.contains_key(&name);
+            if !known && wanted(&name) {
+                let what = "was not written with the others; remove it".to_owned();
+                return Err(TrainError::Checkpoint { path: folder.join(name), what });
             }
         }
         Ok(())
@@ -146,8 +166,12 @@ mod tests {
         let manifest = Manifest::of(folder.path()).expect("reads");
         assert_eq!(manifest.files["a"].sha256, "7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed");
         manifest.verify(folder.path(), |_| true).expect("unchanged");
+        fs::write(path(".hidden"), "new").expect("writes");
+        manifest.verify(folder.path(), |_| true).expect("hidden files are no matter");
         fs::write(path("c"), "new").expect("writes");
-        manifest.verify(folder.path(), |_| true).expect("what is new is no matter of its");
+        let error = manifest.verify(folder.path(), |_| true).expect_err("a file more").to_string();
+        assert!(error.contains("c: was not written with the others"), "{error}");
+        fs::remove_file(path("c")).expect("removes");
         for (name, text, expected) in [
             ("a", Some("onE"), "a: changed since it was written: expected SHA-256 7692"),
             ("b", Some("tw"), "b: expected the 3 bytes that were written, got 2"),

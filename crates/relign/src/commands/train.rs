@@ -9,8 +9,7 @@ use std::time::Instant;
 
 use anyhow::Context;
 use relign_core::{
-    ConfigError, DataFile, Device, Environment, Estimate, Recipe, Reward, Sink, Spent, Split, Tree, files, find,
-    secrets,
+    ConfigError, DataFile, Device, Environment, Estimate, Recipe, Reward, Sink, Spent, Split, files, find, secrets,
 };
 use relign_search::STRATEGIES;
 use relign_train::{ALGORITHMS, Algorithm, Outcome, Run, Saved, Trainer, TrainerOptions};
@@ -25,7 +24,7 @@ use crate::loaded::{Compute, Loaded, Read, engine, kind_name, weights_hash};
 use crate::recipe_file::blame;
 use crate::sampler::Sampler;
 use crate::shell::{self, file_word};
-use crate::sinks::jsonl::{Files, Stdout, read_trees, write_trees};
+use crate::sinks::jsonl::{Files, Stdout, write_trees};
 use crate::sinks::tensorboard::TensorBoard;
 use crate::sinks::terminal::{Terminal, duration, estimate};
 use crate::sinks::{Sinks, plot};
@@ -35,7 +34,8 @@ use crate::{memory, recipe_file};
 mod folder;
 
 pub(crate) use folder::lock;
-use folder::{default_folder, held_out_file, lengthen, occupy, prepare};
+pub(crate) use folder::p_value;
+use folder::{before_and_after, default_folder, held_out_file, lengthen, occupy, prepare};
 
 /// What `relign train` is asked for.
 pub(crate) struct Asked {
@@ -111,12 +111,11 @@ fn train(asked: &Asked) -> anyhow::Result<()> {
     let kind = policy.kind();
     recipe.sampling.check_ids(policy.config().vocab).map_err(|error| error.within("sampling"))?;
     // Nothing is left behind by a call that is refused: the folder is made once nothing is left to refuse.
-    let began = Began::of(&path, hash.clone(), environment.data())?;
+    let began = Began::of(&recipe, &path, hash.clone(), environment.data())?;
     if asked.resume {
         began.expect(&folder)?;
     }
     let _lock = occupy(&folder, &recipe, &began, asked.resume)?;
-    contamination.write(&folder)?;
     note!(
         "{}: {:.0} M weights, computing on {} in {} on {} threads",
         path.display(),
@@ -151,6 +150,7 @@ fn train(asked: &Asked) -> anyhow::Result<()> {
         Box::new(TensorBoard::create(&folder, progress.step)?),
         Box::new(Terminal::new()),
     ];
+    contamination.write(&folder)?;
     if asked.resume {
         lengthen(&folder, &recipe)?;
     }
@@ -224,13 +224,7 @@ fn summarise(
     data: Vec<DataFile>,
     dtype: &'static str,
 ) -> anyhow::Result<Summary> {
-    let p_value = match (outcome.end, before_and_after(folder, recipe.run.steps)) {
-        (Some(_), Some((before, after))) if recipe.eval.samples == 1 => {
-            let (before, after) = judged::pairs(&before, &after);
-            Some(relign_bench::paired(&before, &after)?.p)
-        }
-        _ => None,
-    };
+    let p_value = if outcome.end.is_some() { p_value(folder, recipe)? } else { None };
     let summary = Summary {
         name: recipe.name.clone(),
         base: outcome.progress.base,
@@ -270,11 +264,6 @@ fn judged_by(recipe: &Recipe) -> anyhow::Result<(Arc<dyn Environment>, Arc<dyn R
     let reward = relign_tasks::rewards(&recipe.rewards, Arc::clone(&environment))?;
     reward.prepare().map_err(Usage::error)?;
     Ok((environment, reward))
-}
-
-fn before_and_after(folder: &Path, steps: u64) -> Option<(Vec<Tree>, Vec<Tree>)> {
-    let read = |step| read_trees(&held_out_file(folder, step)).ok();
-    Some((read(0)?, read(steps)?))
 }
 
 /// How an interrupted run is gone on with.

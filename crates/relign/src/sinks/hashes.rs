@@ -117,7 +117,29 @@ pub(crate) fn verify(folder: &Path, step: u64) -> io::Result<()> {
     if step > 0 && !lines.iter().any(|(line, _)| line.step == step && line.measured.is_none()) {
         return Err(missing(folder, step, lines.last().map(|(line, _)| line.step)));
     }
-    check(folder, &lines, &names).map(drop)
+    check(folder, &lines, &names)?;
+    // Measurements are what cards show: none may stand behind the last hash.
+    let (name, all) = (super::jsonl::EVALS, read(folder, u64::MAX)?);
+    let hashed = all.last().and_then(|(line, _)| line.logs.get(name)).map_or(0, |hash| hash.bytes);
+    let length = std::fs::metadata(folder.join(name)).map_or(0, |file| file.len());
+    let whole = std::fs::metadata(folder.join(FILE)).map_or(0, |file| file.len());
+    let read = all.last().map_or(0, |(_, end)| *end);
+    if length != hashed || whole != read {
+        let got = if whole == read { format!("{length} bytes of {name}") } else { "a line that is none".to_owned() };
+        let what = format!(
+            "expected the hash of every measurement, {hashed} bytes of {name}, got {got}; --resume measures again what a kill cut off"
+        );
+        return Err(about(folder, FILE, &io::Error::new(io::ErrorKind::InvalidData, what)));
+    }
+    Ok(())
+}
+
+/// The last step that was hashed in `folder`, if any was.
+///
+/// # Errors
+/// If the file cannot be read.
+pub(crate) fn last_step(folder: &Path) -> io::Result<Option<u64>> {
+    Ok(read(folder, u64::MAX)?.iter().filter(|(line, _)| line.measured.is_none()).map(|(line, _)| line.step).max())
 }
 
 /// The whole lines of the steps up to `step`, each with where it ends.
@@ -182,7 +204,10 @@ fn check(folder: &Path, lines: &[(Line, u64)], logs: &[&str]) -> io::Result<BTre
                 return Err(changed(name, what));
             }
             if running.now() != *expected {
-                return Err(changed(name, format!("changed since it was written, in what was added by step {step}")));
+                return Err(changed(
+                    name,
+                    format!("changed since it was written, in what was added by step {step}; or {FILE} was"),
+                ));
             }
         }
         all.insert(name.to_owned(), running);

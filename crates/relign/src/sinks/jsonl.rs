@@ -19,7 +19,7 @@ use super::hashes::Hashes;
 use crate::console::{Out, json_line};
 
 const METRICS: &str = "metrics.jsonl";
-const EVALS: &str = "evals.jsonl";
+pub(super) const EVALS: &str = "evals.jsonl";
 const TREES: &str = "trees.jsonl.zst";
 
 /// The level trees are compressed at: zstd's default, about 1 ms a megabyte.

@@ -14,6 +14,7 @@ use serde::Deserialize;
 
 use super::{Asked, CURVE};
 use crate::began::Began;
+use crate::commands::train::p_value;
 use crate::loaded::weights_hash;
 use crate::shell::{self, file_word};
 use crate::sinks::hashes;
@@ -105,9 +106,7 @@ pub(super) fn checkpoint(run: &Path) -> anyhow::Result<PathBuf> {
     if !last.join("config.json").is_file() {
         return Err(Usage::error(format!("{here}: expected a checkpoint, got a run that has not saved one yet")));
     }
-    if let Some(manifest) = Manifest::read(&last)? {
-        manifest.verify(&last, |_| true)?;
-    }
+    Manifest::required(&last)?.verify(&last, |_| true)?;
     Ok(last)
 }
 
@@ -121,9 +120,13 @@ impl Facts {
         let recipe = recipe_file::load(&run.join("recipe.toml"), &[])?;
         let text = fs::read_to_string(run.join("recipe.toml"))?;
         let progress = Saved::of(run).progress()?.unwrap_or_default();
-        let summary: Summary = read_json(&run.join("summary.json"))?.unwrap_or_default();
+        let found: Option<Summary> = read_json(&run.join("summary.json"))?;
         hashes::verify(run, progress.step)?;
-        agrees(run, &recipe, &summary)?;
+        match &found {
+            Some(summary) => agrees(run, &recipe, summary)?,
+            None => Began::read(run)?.expect_recipe(run, &recipe)?,
+        }
+        let summary = found.unwrap_or_default();
         if !asked.unfinished {
             finished(run, &recipe, &progress, &summary)?;
         }
@@ -183,28 +186,46 @@ fn finished(run: &Path, recipe: &Recipe, progress: &Progress, summary: &Summary)
     Err(Usage::error(format!("{here}: {what}\n  help: {help}")))
 }
 
-/// Refuses a `summary.json` whose figures are not those of the run's logs.
+/// Refuses a `summary.json` whose figures are not those of the run's logs, or that tells of another beginning.
 fn agrees(run: &Path, recipe: &Recipe, summary: &Summary) -> anyhow::Result<()> {
+    let file = run.join("summary.json");
+    let differs = |what: &str, source: &str, expected: &str, got: &str| {
+        let file = file.display();
+        Err(Usage::error(format!("{file}: {what}: expected what {source} has, {expected}, got {got}")))
+    };
     let evaluations = evaluations(run)?;
     let at =
         |step: u64| evaluations.iter().find(|evaluation| evaluation.step == step).map(|evaluation| evaluation.accuracy);
-    let file = run.join("summary.json");
     for (what, got, expected) in [("base", summary.base, at(0)), ("final", summary.end, at(recipe.run.steps))] {
+        let word = |estimate: Option<Estimate>| match estimate {
+            None => "none".to_owned(),
+            Some(Estimate { accuracy, low, high, n }) => format!("{accuracy} ({low} to {high}, n = {n})"),
+        };
         if got.is_some() && got != expected {
-            let word = |estimate: Option<Estimate>| {
-                estimate.map_or("none".to_owned(), |estimate| estimate.accuracy.to_string())
-            };
-            return Err(Usage::error(format!(
-                "{}: {what}: expected the accuracy that evals.jsonl has, {}, got {}",
-                file.display(),
-                word(expected),
-                word(got)
-            )));
+            return differs(what, "evals.jsonl", &word(expected), &word(got));
         }
     }
-    if !summary.model_sha256.is_empty() && summary.model_sha256 != Began::read(run)?.model_sha256 {
-        let what = "model_sha256: expected the weights that the run began from, got others";
-        return Err(Usage::error(format!("{}: {what}", file.display())));
+    if let Some(got) = summary.p_value {
+        let expected = p_value(run, recipe)?;
+        // A number that was written and read may be another in its last digit.
+        if expected.is_none_or(|expected| (expected - got).abs() > 1e-9 * expected) {
+            let word = |p: Option<f64>| p.map_or("none".to_owned(), |p| p.to_string());
+            return differs("p_value", "held-out", &word(expected), &got.to_string());
+        }
+    }
+    let began = Began::read(run)?;
+    began.expect_recipe(run, recipe)?;
+    let data = |files: &[DataFile]| {
+        files.iter().map(|file| format!("{} {}", file.name, file.sha256)).collect::<Vec<_>>().join(", ")
+    };
+    for (what, got, expected) in [
+        ("model_sha256", summary.model_sha256.clone(), began.model_sha256.clone()),
+        ("relign", summary.relign.clone(), began.relign.clone()),
+        ("data", data(&summary.data), data(&began.data)),
+    ] {
+        if got != expected {
+            return differs(what, "began.json", &expected, &got);
+        }
     }
     Ok(())
 }

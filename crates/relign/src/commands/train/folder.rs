@@ -4,14 +4,15 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use relign_core::{Recipe, Schedule, files};
+use relign_core::{Recipe, Schedule, Tree, files};
 use relign_train::{Progress, Saved};
 
 use crate::began::Began;
 use crate::console::note;
-use crate::recipe_file;
 use crate::sinks::hashes;
+use crate::sinks::jsonl::read_trees;
 use crate::usage::Usage;
+use crate::{judged, recipe_file};
 
 /// `runs/NAME-seed` beside whoever calls.
 pub(super) fn default_folder(recipe: &Recipe, file: &Path) -> PathBuf {
@@ -71,7 +72,16 @@ pub(super) fn prepare(folder: &Path, recipe: &Recipe, saved: &Saved, resume: boo
                 )));
             }
         }
-        let progress = saved.progress()?.unwrap_or_default();
+        let found = saved.progress()?;
+        // A run that was killed before its first checkpoint begins anew; one that had a checkpoint must have it still.
+        let (every, hashed) = (recipe.checkpoint.every, hashes::last_step(folder)?.unwrap_or(0));
+        if found.is_none() && every > 0 && hashed > every {
+            return Err(Usage::error(format!(
+                "--resume: {}: expected the checkpoint of step {every} or a later one, found none, though the logs go to step {hashed}",
+                saved.last().display()
+            )));
+        }
+        let progress = found.unwrap_or_default();
         if progress.step > recipe.run.steps {
             return Err(Usage::error(format!(
                 "--resume: {}: step: expected at most the recipe's run.steps, {}, got {}",
@@ -126,4 +136,24 @@ pub(crate) fn lock(folder: &Path) -> anyhow::Result<File> {
 
 pub(super) fn held_out_file(folder: &Path, step: u64) -> PathBuf {
     folder.join(hashes::held_out(step))
+}
+
+/// The answers to held-out tasks before training and after `steps`, where both are kept.
+pub(super) fn before_and_after(folder: &Path, steps: u64) -> Option<(Vec<Tree>, Vec<Tree>)> {
+    let read = |step| read_trees(&held_out_file(folder, step)).ok();
+    Some((read(0)?, read(steps)?))
+}
+
+/// McNemar's p over the held-out tasks, before against after; nothing where tasks have several samples or answers are missing.
+///
+/// # Errors
+/// If the answers cannot be paired.
+pub(crate) fn p_value(folder: &Path, recipe: &Recipe) -> anyhow::Result<Option<f64>> {
+    match before_and_after(folder, recipe.run.steps) {
+        Some((before, after)) if recipe.eval.samples == 1 => {
+            let (before, after) = judged::pairs(&before, &after);
+            Ok(Some(relign_bench::paired(&before, &after)?.p))
+        }
+        _ => Ok(None),
+    }
 }
