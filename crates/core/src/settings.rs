@@ -108,8 +108,8 @@ fn named(value: &Value) -> String {
 
 /// What serde says, in the words of recipes.
 #[must_use]
-pub fn plain(said: &str) -> String {
-    let mut said = said.to_owned();
+pub fn plain(message: &str) -> String {
+    let mut message = message.to_owned();
     for (theirs, ours) in [
         ("unknown field", "unknown key"),
         ("unknown variant", "unknown name"),
@@ -128,7 +128,7 @@ pub fn plain(said: &str) -> String {
         ("expected newtype variant", "expected a table with that key"),
         ("expected a borrowed string", "expected a string"),
     ] {
-        said = said.replace(theirs, ours);
+        message = message.replace(theirs, ours);
     }
     for (types, ours) in [
         (&["u64", "usize", "u32", "u16", "u8"][..], "a whole number from 0 up"),
@@ -137,20 +137,21 @@ pub fn plain(said: &str) -> String {
         (&["f64", "f32"], "a number"),
     ] {
         for name in types {
-            said = said.replace(&format!("expected {name}"), &format!("expected {ours}"));
+            message = message.replace(&format!("expected {name}"), &format!("expected {ours}"));
         }
     }
     // `expected struct Name`, with whatever follows.
     for kind in ["struct", "tuple struct", "internally tagged enum", "enum", "variant of enum"] {
         let start = format!("expected {kind} ");
-        while let Some(at) = said.find(&start) {
+        while let Some(at) = message.find(&start) {
             let name = at + start.len();
-            let end =
-                said[name..].find(|c: char| !c.is_alphanumeric() && c != '_').map_or(said.len(), |len| name + len);
-            said.replace_range(at..end, "expected a table of settings");
+            let end = message[name..]
+                .find(|c: char| !c.is_alphanumeric() && c != '_')
+                .map_or(message.len(), |len| name + len);
+            message.replace_range(at..end, "expected a table of settings");
         }
     }
-    said
+    message
 }
 
 /// `text` with numbers of more digits than any whole number of 64 bits in scientific notation.

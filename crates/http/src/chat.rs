@@ -137,8 +137,8 @@ pub fn joined(events: &[Value]) -> Value {
         return events.first().cloned().unwrap_or_else(|| json!({"choices": []}));
     }
     let last = |key: &str| {
-        let mut told = choices.iter().rev().filter_map(|choice| choice.get(key));
-        told.find(|told| !told.is_null() && **told != "").cloned().unwrap_or_default()
+        let mut values = choices.iter().rev().filter_map(|choice| choice.get(key));
+        values.find(|value| !value.is_null() && **value != "").cloned().unwrap_or_default()
     };
     let mut choice = json!({"finish_reason": last("finish_reason"), "stop_reason": last("stop_reason")});
     if choices.iter().any(|choice| choice.get("delta").or(choice.get("message")).is_some()) {

@@ -308,7 +308,7 @@ impl Http {
     /// A status other than 200.
     fn refused(&self, url: &str, status: u16, response: &mut Response<Body>, tries: u32) -> Refusal {
         let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
-        let asked = retry::asked_for(header("retry-after"), header("date"));
+        let wait = retry::asked_for(header("retry-after"), header("date"));
         // What the server says matters, not that all of it arrives.
         let mut bytes = Vec::new();
         let _ = response.body_mut().with_config().limit(u64::MAX).reader().take(1 << 16).read_to_end(&mut bytes);
@@ -323,7 +323,7 @@ impl Http {
             said.push_str("; no key was sent");
         }
         let again = match status {
-            408 | 429 | 500..=599 => Again::After(asked),
+            408 | 429 | 500..=599 => Again::After(wait),
             _ => Again::Never,
         };
         Refusal { error: Error::Status { url: url.to_owned(), status, tries, said }, again }

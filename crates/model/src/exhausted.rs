@@ -10,13 +10,13 @@ pub fn out_of_memory(message: &str) -> Option<String> {
         let digits: String = text.chars().take_while(char::is_ascii_digit).collect();
         digits.parse::<u64>().ok()
     };
-    if let Some((_, asked)) = message.split_once("you tried to allocate ") {
-        let bytes = number(asked)?;
+    if let Some((_, size)) = message.split_once("you tried to allocate ") {
+        let bytes = number(size)?;
         return Some(format!("out of memory: asked for {} ({bytes} bytes)", human(bytes)));
     }
-    if let Some((_, asked)) = message.split_once("CUDA out of memory. Tried to allocate ") {
-        let asked = asked.split(['.', '\n']).next().unwrap_or_default();
-        return Some(format!("out of memory on the GPU: asked for {asked}"));
+    if let Some((_, size)) = message.split_once("CUDA out of memory. Tried to allocate ") {
+        let size = size.split(['.', '\n']).next().unwrap_or_default();
+        return Some(format!("out of memory on the GPU: asked for {size}"));
     }
     // Sizes that no address has, before anything is asked for.
     message.contains("Storage size calculation overflowed").then(|| {
@@ -27,7 +27,7 @@ pub fn out_of_memory(message: &str) -> Option<String> {
 }
 
 /// The same of an error, or its first line.
-pub(crate) fn said(error: &TchError) -> String {
+pub(crate) fn message_of(error: &TchError) -> String {
     let text = error.to_string();
     out_of_memory(&text).unwrap_or_else(|| text.lines().next().unwrap_or_default().to_owned())
 }
@@ -80,7 +80,7 @@ mod tests {
     fn libtorchs_own_words_are_known() {
         for size in [1_i64 << 46, i64::MAX / 2] {
             let error = Tensor::f_empty([size], (Kind::Float, Device::Cpu)).unwrap_err();
-            assert!(said(&error).starts_with("out of memory: asked for "), "{size}: {error}");
+            assert!(message_of(&error).starts_with("out of memory: asked for "), "{size}: {error}");
         }
     }
 }

@@ -7,7 +7,7 @@ use tch::{Device, Kind, TchError, Tensor};
 use crate::Config;
 use crate::attention::Attention;
 use crate::device::has_kernels;
-use crate::exhausted::said;
+use crate::exhausted::message_of;
 use crate::kernels::cached::Types;
 use crate::kernels::element::{view, view_mut};
 use crate::kernels::paged::{self, BLOCK, Bundle, Cache, Numbers, NumbersMut, PagedShape, Pass, Slot};
@@ -130,7 +130,7 @@ impl KvPool {
             let bytes = blocks.saturating_mul(self.block_bytes());
             format!(
                 "keys and values: expected memory for {blocks} blocks of {BLOCK} tokens ({bytes} bytes), got {}",
-                said(&error)
+                message_of(&error)
             )
         })
     }

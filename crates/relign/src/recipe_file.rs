@@ -97,12 +97,12 @@ pub(crate) fn blame(error: anyhow::Error, path: &str) -> anyhow::Error {
 /// A fault with its place.
 fn placed(fault: &Fault, name: &str, text: &str, document: &toml::de::DeTable<'_>, sets: &[String]) -> String {
     let Fault { path, message, advice } = fault;
-    let said = if path.is_empty() { message.clone() } else { format!("{path}: {message}") };
+    let full = if path.is_empty() { message.clone() } else { format!("{path}: {message}") };
     // What is missing, or known to nobody, is blamed on what was set within the same table.
     let within = message.starts_with("unknown key") || message.starts_with("missing field");
     match sets::origin(sets, path, within) {
-        Some(set) => with_advice(&format!("--set {set}: {said}"), advice.as_deref()),
-        None => show(name, text, place::find(document, path), &said, advice.as_deref()),
+        Some(set) => with_advice(&format!("--set {set}: {full}"), advice.as_deref()),
+        None => show(name, text, place::find(document, path), &full, advice.as_deref()),
     }
 }
 

@@ -32,8 +32,8 @@ fn between(before: &Value, after: &Value, path: &mut Vec<String>) -> Option<(Str
         let found = match (ours, theirs) {
             (Some(ours), Some(theirs)) => between(&ours, &theirs, path),
             (ours, theirs) => {
-                let said = |value: Option<Value>| value.map_or_else(|| "nothing".to_owned(), |value| value.to_string());
-                Some((path.join("."), said(ours), said(theirs)))
+                let word = |value: Option<Value>| value.map_or_else(|| "nothing".to_owned(), |value| value.to_string());
+                Some((path.join("."), word(ours), word(theirs)))
             }
         };
         path.pop();
